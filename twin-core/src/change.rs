@@ -1,0 +1,222 @@
+//! What happened: the ordered changes that the store keeps and followers receive.
+//!
+//! # Invariants
+//! - Offsets of one lane are consecutive: each structural change takes one, each reading takes one.
+//! - A [`Group`] covers `first..next` without a gap: its changes first, then its readings.
+//! - A group is one transaction of the store: all of it is durable or none of it.
+
+use std::sync::Arc;
+
+use ontology::{ClassId, RelationshipId, Value};
+
+use crate::commit::Idempotency;
+use crate::id::{Principal, TwinId};
+use crate::space::Shape;
+
+/// Values by column of a class (or of a relationship), `None` where absent.
+pub type Values = Arc<[Option<Value>]>;
+
+/// A twin as it stood.
+#[derive(Debug, Clone)]
+pub struct TwinState {
+    /// Its id.
+    pub id: TwinId,
+    /// Its class.
+    pub class: ClassId,
+    /// Its properties, by column of the class.
+    pub values: Values,
+    /// Its geometry.
+    pub geometry: Option<Arc<Shape>>,
+    /// Position right after its last structural change (its offset + 1) in the lane.
+    pub revision: u64,
+}
+
+impl TwinState {
+    /// Whether everything but the revision is the same.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            class,
+            values,
+            geometry,
+            revision: _,
+        } = self;
+        *id == other.id
+            && *class == other.class
+            && *values == other.values
+            && match (geometry, &other.geometry) {
+                (None, None) => true,
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+                _ => false,
+            }
+    }
+}
+
+/// A relationship as it stood.
+#[derive(Debug, Clone)]
+pub struct EdgeState {
+    /// Its name.
+    pub relationship: RelationshipId,
+    /// Where it starts.
+    pub source: TwinId,
+    /// Class of the source.
+    pub source_class: ClassId,
+    /// Where it ends.
+    pub target: TwinId,
+    /// Class of the target.
+    pub target_class: ClassId,
+    /// Its properties, by column of the relationship.
+    pub values: Values,
+}
+
+/// One structural change.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Its place in the lane.
+    pub offset: u64,
+    /// Who did it.
+    pub principal: Principal,
+    /// What it did.
+    pub event: Event,
+}
+
+/// What a structural change did.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A twin came to be.
+    Created(TwinState),
+    /// A twin's properties or geometry changed.
+    Updated {
+        /// As it stood.
+        before: TwinState,
+        /// As it stands.
+        after: TwinState,
+    },
+    /// A twin is gone.
+    Deleted(TwinState),
+    /// A relationship came to be.
+    Related(EdgeState),
+    /// A relationship's properties changed.
+    Rerelated {
+        /// As it stood.
+        before: EdgeState,
+        /// As it stands.
+        after: EdgeState,
+    },
+    /// A relationship is gone.
+    Unrelated(EdgeState),
+}
+
+/// One reading as it is kept: names resolved, time known.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The twin.
+    pub twin: TwinId,
+    /// Its class.
+    pub class: ClassId,
+    /// Index of the telemetry in the class.
+    pub telemetry: u32,
+    /// Microseconds since 1970.
+    pub ts: i64,
+    /// The value.
+    pub value: Value,
+}
+
+/// What is done to one row by a group, however many changes led there.
+#[derive(Debug, Clone)]
+pub enum RowWrite {
+    /// The twin is new.
+    Insert(TwinState),
+    /// The twin exists and has this state now.
+    Update {
+        /// The state.
+        state: TwinState,
+        /// Whether the geometry is another than the stored one.
+        geometry: bool,
+    },
+    /// The twin is gone; its relationships went before it.
+    Delete {
+        /// Its class.
+        class: ClassId,
+        /// Its id.
+        id: TwinId,
+    },
+}
+
+/// What is done to one relationship by a group.
+#[derive(Debug, Clone)]
+pub enum EdgeWrite {
+    /// It is new.
+    Insert(EdgeState),
+    /// It has other properties.
+    Update(EdgeState),
+    /// It is gone.
+    Delete(EdgeState),
+}
+
+/// An answer kept for repeats of the same idempotency key.
+#[derive(Debug, Clone)]
+pub struct KeptReceipt {
+    /// Who asked.
+    pub principal: Principal,
+    /// Key and hash of the request.
+    pub idempotency: Idempotency,
+    /// Offset that its receipt spoke of.
+    pub offset: u64,
+    /// How many changes it made.
+    pub changes: u64,
+    /// When, in microseconds since 1970.
+    pub at: i64,
+}
+
+/// One transaction of the committer.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Name of the lane.
+    pub lane: Arc<str>,
+    /// The writer's epoch; another one in the store means that this writer was fenced out.
+    pub epoch: u64,
+    /// First offset of the group.
+    pub first: u64,
+    /// First offset after it.
+    pub next: u64,
+    /// Time of arrival, microseconds since 1970.
+    pub at: i64,
+    /// Final state of each row it touches, by id.
+    pub rows: Vec<RowWrite>,
+    /// Final state of each relationship it touches.
+    pub edges: Vec<EdgeWrite>,
+    /// The changes in order, `first..first + changes.len()`.
+    pub changes: Vec<Change>,
+    /// The readings in order, from there to `next`.
+    pub readings: Vec<Recorded>,
+    /// Who recorded the readings: runs of readings by one principal, in order.
+    pub recorders: Vec<(Principal, u32)>,
+    /// Receipts to keep.
+    pub receipts: Vec<KeptReceipt>,
+}
+
+impl Group {
+    /// Offset of the group's first reading.
+    pub fn first_reading(&self) -> u64 {
+        self.first + self.changes.len() as u64
+    }
+
+    /// Checks the relations between the fields.
+    pub fn validate(&self) -> bool {
+        let Self {
+            first,
+            next,
+            changes,
+            readings,
+            recorders,
+            ..
+        } = self;
+        *next == first + (changes.len() + readings.len()) as u64
+            && changes
+                .iter()
+                .zip(*first..)
+                .all(|(change, offset)| change.offset == offset)
+            && recorders.iter().map(|(_, n)| *n as usize).sum::<usize>() == readings.len()
+    }
+}

@@ -1,0 +1,314 @@
+//! The committer: the one writer of a lane.
+//!
+//! It gathers what waits, applies it to a copy of the live twin (which checks what only order can
+//! decide), makes the group durable in one transaction, publishes the copy and answers everyone.
+//! While one transaction syncs, the next group gathers in the queue.
+//!
+//! # Invariants
+//! - Nobody hears yes before the store synced and the new state is published.
+//! - A refused member leaves no trace; its neighbours in the group are not refused with it.
+//! - After an engine failure nothing is written any more; reading goes on.
+
+mod apply;
+mod group;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot, watch};
+
+pub use self::apply::MAX_DETACHED;
+use self::group::Draft;
+use crate::change::{Group, KeptReceipt};
+use crate::commit::{Idempotency, Receipt, Refusal};
+use crate::door::{ReadStep, Step};
+use crate::id::{Position, Principal};
+use crate::live::Live;
+use crate::store::{Store, StoreError};
+
+/// Most requests that wait for the committer.
+pub const QUEUE_REQUESTS: usize = 16_384;
+/// Most estimated bytes that wait for the committer, in units of [`PERMIT_BYTES`].
+pub const QUEUE_BYTES: usize = 256 << 20;
+/// Bytes of one permit of the queue.
+pub const PERMIT_BYTES: usize = 1 << 10;
+/// A group takes no further request once it holds so many steps and readings.
+pub const GROUP_ITEMS: usize = 10_000;
+/// A group takes no further request once it holds so many estimated bytes.
+pub const GROUP_BYTES: usize = 16 << 20;
+/// Most idempotency receipts kept; the oldest go first.
+pub const MAX_RECEIPTS: usize = 100_000;
+/// How long an idempotency receipt is kept, microseconds.
+pub const RECEIPT_LIFE_US: i64 = 24 * 3_600 * 1_000_000;
+
+/// What waits for the committer.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) principal: Principal,
+    pub(crate) work: Work,
+    pub(crate) bytes: usize,
+    /// Time of arrival, microseconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) answer: oneshot::Sender<Result<Receipt, Refusal>>,
+    /// Room in the queue, given back when the request is answered.
+    pub(crate) _room: OwnedSemaphorePermit,
+}
+
+/// Structure or readings.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Commit {
+        steps: Vec<Step>,
+        idempotency: Option<Idempotency>,
+    },
+    Record(Vec<ReadStep>),
+}
+
+impl Work {
+    fn items(&self) -> usize {
+        match self {
+            Self::Commit { steps, .. } => steps.len(),
+            Self::Record(readings) => readings.len(),
+        }
+    }
+}
+
+/// What everyone may read of the committer's work.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) live: ArcSwap<Live>,
+    /// The published offset, for those who wait for one.
+    pub(crate) offset: watch::Sender<u64>,
+    pub(crate) groups: broadcast::Sender<Arc<Group>>,
+    /// Why the committer stopped writing, once it has.
+    pub(crate) stopped: watch::Sender<Option<Arc<str>>>,
+    pub(crate) counters: Counters,
+}
+
+/// What the committer counted since it started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Transactions made durable.
+    pub groups: AtomicU64,
+    /// Structural changes made durable.
+    pub changes: AtomicU64,
+    /// Readings made durable.
+    pub readings: AtomicU64,
+    /// Readings that repeated the time of the newest one and replaced it.
+    pub duplicates: AtomicU64,
+    /// Requests refused.
+    pub refused: AtomicU64,
+}
+
+pub(crate) struct Committer {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) epoch: u64,
+    pub(crate) queue: mpsc::Receiver<Request>,
+    pub(crate) receipts: Receipts,
+    pub(crate) clock: fn() -> i64,
+}
+
+impl Committer {
+    /// Runs until every sender of the queue is gone and all that waited is answered.
+    pub(crate) async fn run(mut self) {
+        while let Some(first) = self.queue.recv().await {
+            let (mut items, mut bytes) = (first.work.items(), first.bytes);
+            let mut requests = vec![first];
+            while items < GROUP_ITEMS && bytes < GROUP_BYTES {
+                let Ok(request) = self.queue.try_recv() else {
+                    break;
+                };
+                items += request.work.items();
+                bytes += request.bytes;
+                requests.push(request);
+            }
+            self.commit(requests).await;
+        }
+    }
+
+    /// Commits requests as one group, or, if the store refuses it, as smaller ones.
+    async fn commit(&mut self, requests: Vec<Request>) {
+        let mut waiting = VecDeque::from([requests]);
+        while let Some(requests) = waiting.pop_front() {
+            if let Some(reason) = self.stopped() {
+                for request in requests {
+                    self.refuse(request, Refusal::Unavailable(reason.to_string()));
+                }
+                continue;
+            }
+            let base = self.shared.live.load_full();
+            let at = (self.clock)();
+            let mut draft = Draft::new(Arc::clone(&base), self.epoch, at);
+            let mut members = Vec::with_capacity(requests.len());
+            for request in requests {
+                match self.take(&mut draft, &request) {
+                    Ok(receipt) => members.push((request, receipt)),
+                    Err(refusal) => self.refuse(request, refusal),
+                }
+            }
+            let (live, group) = draft.finish();
+            if group.next == group.first && group.receipts.is_empty() {
+                // Nothing to write: everything already was so.
+                self.answer(members);
+                continue;
+            }
+            debug_assert!(group.validate(), "the group's offsets have a gap");
+            match self.store.commit(&group).await {
+                Ok(()) => {
+                    self.publish(live, group);
+                    self.answer(members);
+                }
+                Err(StoreError::Refused(reason)) if members.len() == 1 => {
+                    for (request, _) in members {
+                        self.refuse(request, Refusal::Violation(reason.clone()));
+                    }
+                }
+                Err(StoreError::Refused(_)) => {
+                    // One of them is the culprit: halve until it stands alone, order kept.
+                    let mut first: Vec<_> =
+                        members.into_iter().map(|(request, _)| request).collect();
+                    let second = first.split_off(first.len() / 2);
+                    waiting.push_front(second);
+                    waiting.push_front(first);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the store failed; the twin reads on but writes no more");
+                    self.shared
+                        .stopped
+                        .send_replace(Some(error.to_string().into()));
+                    for (request, _) in members {
+                        self.refuse(request, Refusal::OutcomeUnknown(error.to_string()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn stopped(&self) -> Option<Arc<str>> {
+        self.shared.stopped.borrow().clone()
+    }
+
+    /// Applies one request to the draft; its receipt holds once the group is durable.
+    fn take(&self, draft: &mut Draft, request: &Request) -> Result<Receipt, Refusal> {
+        let idempotency = match &request.work {
+            Work::Commit { idempotency, .. } => idempotency.as_ref(),
+            Work::Record(_) => None,
+        };
+        if let Some(asked) = idempotency
+            && let Some(kept) = self
+                .receipts
+                .get(&request.principal, asked, draft.at)
+                .or_else(|| draft.receipt(&request.principal, asked))
+        {
+            if kept.idempotency.hash != asked.hash {
+                return Err(Refusal::Conflict(format!(
+                    "the idempotency key `{}` was used for another request: choose a new key",
+                    asked.key
+                )));
+            }
+            let position = Position::of(draft.lane(), kept.offset);
+            return Ok(Receipt {
+                position,
+                changes: kept.changes,
+                repeated: true,
+            });
+        }
+        let changes = match &request.work {
+            Work::Commit { steps, .. } => draft.commit(&request.principal, steps)?,
+            Work::Record(readings) => draft.record(&request.principal, request.at, readings)?,
+        };
+        if let Some(idempotency) = idempotency {
+            draft.keep(&request.principal, idempotency, changes);
+        }
+        Ok(Receipt {
+            position: draft.position(),
+            changes,
+            repeated: false,
+        })
+    }
+
+    fn publish(&mut self, live: Live, group: Group) {
+        let counters = &self.shared.counters;
+        counters.groups.fetch_add(1, Ordering::Relaxed);
+        counters
+            .changes
+            .fetch_add(group.changes.len() as u64, Ordering::Relaxed);
+        counters
+            .readings
+            .fetch_add(group.readings.len() as u64, Ordering::Relaxed);
+        for receipt in &group.receipts {
+            self.receipts.insert(receipt.clone());
+        }
+        let offset = live.offset;
+        self.shared.live.store(Arc::new(live));
+        self.shared.offset.send_replace(offset);
+        // An error says that nobody follows just now.
+        drop(self.shared.groups.send(Arc::new(group)));
+    }
+
+    /// The final position is the group's: readings are numbered after the changes.
+    fn answer(&self, members: Vec<(Request, Receipt)>) {
+        let live = self.shared.live.load();
+        for (request, mut receipt) in members {
+            if !receipt.repeated {
+                receipt.position = Position::of(&live.lane, live.offset);
+            }
+            // An error says that the caller went away; what it asked is done all the same.
+            drop(request.answer.send(Ok(receipt)));
+        }
+    }
+
+    fn refuse(&self, request: Request, refusal: Refusal) {
+        self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        drop(request.answer.send(Err(refusal)));
+    }
+}
+
+/// Receipts of idempotency keys, oldest first, bounded by age and number.
+#[derive(Debug, Default)]
+pub(crate) struct Receipts {
+    by_key: HashMap<(Principal, Arc<str>), KeptReceipt>,
+    by_age: VecDeque<(Principal, Arc<str>, i64)>,
+}
+
+impl Receipts {
+    pub(crate) fn insert(&mut self, receipt: KeptReceipt) {
+        while let Some((_, _, at)) = self.by_age.front() {
+            if self.by_key.len() < MAX_RECEIPTS && receipt.at - at <= RECEIPT_LIFE_US {
+                break;
+            }
+            if let Some((principal, key, at)) = self.by_age.pop_front() {
+                let key = (principal, key);
+                // A later receipt may have taken the key of an expired one.
+                if self.by_key.get(&key).is_some_and(|kept| kept.at == at) {
+                    self.by_key.remove(&key);
+                }
+            }
+        }
+        let key = (
+            receipt.principal.clone(),
+            Arc::clone(&receipt.idempotency.key),
+        );
+        self.by_age
+            .push_back((key.0.clone(), Arc::clone(&key.1), receipt.at));
+        self.by_key.insert(key, receipt);
+    }
+
+    fn get(&self, principal: &Principal, asked: &Idempotency, now: i64) -> Option<&KeptReceipt> {
+        self.by_key
+            .get(&(principal.clone(), Arc::clone(&asked.key)))
+            .filter(|kept| now - kept.at <= RECEIPT_LIFE_US)
+    }
+}
+
+/// Applies checked steps to a copy of this instant; answers how many changes they make.
+pub(crate) fn dry_run(
+    live: Arc<Live>,
+    principal: &Principal,
+    steps: &[Step],
+) -> Result<u64, Refusal> {
+    Draft::new(live, 0, 0).commit(principal, steps)
+}

@@ -1,0 +1,54 @@
+//! Questions about the graph: following relationships over several hops.
+
+use std::collections::BTreeSet;
+
+use ontology::{ClassId, RelationshipId};
+
+use crate::live::TwinRef;
+use crate::view::{Direction, View};
+
+/// Most twins one traversal visits.
+pub const MAX_VISITED: usize = 1_000_000;
+
+/// One hop of a traversal.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The relationship to follow.
+    pub relationship: RelationshipId,
+    /// Which way.
+    pub direction: Direction,
+    /// Keep only twins of this class, subclasses included.
+    pub class: Option<ClassId>,
+}
+
+/// A traversal that would visit more than [`MAX_VISITED`] twins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the traversal visits more than {MAX_VISITED} twins (MAX_VISITED): start from fewer or filter earlier"
+)]
+pub struct TooMany;
+
+/// The twins at the end of a path of steps from any of the starts, each once, sorted by id.
+pub fn traverse(view: &View, from: &[TwinRef], steps: &[Step]) -> Result<Vec<TwinRef>, TooMany> {
+    let mut front: BTreeSet<TwinRef> = from.iter().copied().collect();
+    let mut visited = 0;
+    for step in steps {
+        let mut next = BTreeSet::new();
+        for twin in front {
+            for related in view.related(twin, step.relationship, step.direction) {
+                visited += 1;
+                if visited > MAX_VISITED {
+                    return Err(TooMany);
+                }
+                let fits = |class| view.ontology().is_a(view.class_id(related), class);
+                if step.class.is_none_or(fits) {
+                    next.insert(related);
+                }
+            }
+        }
+        front = next;
+    }
+    let mut found: Vec<_> = front.into_iter().collect();
+    found.sort_by(|a, b| view.by_id(*a, *b));
+    Ok(found)
+}

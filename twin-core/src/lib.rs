@@ -1,0 +1,46 @@
+//! The live twin: everything that happens to the nation is a change with a place in one order,
+//! made durable by a [`Store`] before anyone hears yes; memory is what those changes say; every
+//! reader sees one instant of it.
+//!
+//! ```text
+//! commit / record ─► door (names, model) ─► committer (order) ─► Store (one transaction)
+//!                                                   │
+//!                                                   ├─► Live ─► View: queries
+//!                                                   └─► Follower: subscriptions
+//! ```
+//!
+//! Knows no database, no HTTP, no MQTT and no file format.
+
+#![forbid(unsafe_code)]
+
+mod change;
+mod commit;
+mod committer;
+mod door;
+mod follow;
+mod graph;
+mod id;
+mod live;
+pub mod memory;
+pub mod space;
+pub mod store;
+mod twin;
+mod view;
+
+pub use change::{
+    Change, EdgeState, EdgeWrite, Event, Group, KeptReceipt, Recorded, RowWrite, TwinState, Values,
+};
+pub use commit::{
+    Commit, Expect, Idempotency, MAX_COMMIT_BYTES, MAX_OPERATIONS, MAX_READINGS, Operation, Put,
+    Reading, Readings, Receipt, Refusal,
+};
+pub use committer::{
+    Counters, GROUP_BYTES, GROUP_ITEMS, MAX_DETACHED, MAX_RECEIPTS, PERMIT_BYTES, QUEUE_BYTES,
+    QUEUE_REQUESTS, RECEIPT_LIFE_US,
+};
+pub use follow::{CATCH_UP_BYTES, FollowEnd, Follower};
+pub use graph::{MAX_VISITED, Step, TooMany, traverse};
+pub use id::{MAX_ID_BYTES, MAX_LANES, NameError, Position, Principal, TwinId};
+pub use live::{Latest, TwinRef};
+pub use twin::{FOLLOW_GROUPS, LoadReport, Settings, Twin, now_us};
+pub use view::{Direction, View};

@@ -1,0 +1,195 @@
+//! The live twin: what the changes so far say, in memory, one immutable instant at a time.
+//!
+//! # Invariants
+//! - A published [`Live`] never changes; a clone costs a few reference counts (every part is a
+//!   persistent structure), and changing a clone copies only the pages it touches.
+//! - `ids` holds exactly the twins of all tables; a [`TwinRef`] is meaningful only together with
+//!   the `Live` it came from, because rows of deleted twins are used again.
+//! - Both directions of `edges` hold the same pairs, and both ends exist.
+//!
+//! Does no I/O and checks no rule: the door and the committer did.
+
+mod column;
+mod edges;
+mod table;
+
+use std::sync::Arc;
+
+use imbl::HashMap;
+use ontology::{ClassId, Ontology, RelationshipId, Value};
+
+pub(crate) use self::edges::Edges;
+pub use self::table::Latest;
+pub(crate) use self::table::Table;
+use crate::change::{EdgeState, TwinState, Values};
+use crate::id::TwinId;
+
+/// A twin within one [`Live`]: its class and its row there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TwinRef {
+    pub(crate) class: ClassId,
+    pub(crate) row: u32,
+}
+
+/// One instant of the nation.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) ontology: Arc<Ontology>,
+    pub(crate) lane: Arc<str>,
+    /// Everything below this offset has happened.
+    pub(crate) offset: u64,
+    ids: HashMap<TwinId, TwinRef>,
+    tables: Vec<Arc<Table>>,
+    edges: Vec<Arc<Edges>>,
+}
+
+impl Live {
+    pub(crate) fn new(ontology: Arc<Ontology>, lane: Arc<str>, offset: u64) -> Self {
+        let tables = ontology
+            .classes()
+            .iter()
+            .map(|class| Arc::new(Table::new(class)))
+            .collect();
+        let edges = ontology
+            .relationships()
+            .iter()
+            .map(|_| Arc::new(Edges::default()))
+            .collect();
+        Self {
+            ontology,
+            lane,
+            offset,
+            ids: HashMap::new(),
+            tables,
+            edges,
+        }
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Option<TwinRef> {
+        self.ids.get(id).copied()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(crate) fn table(&self, class: ClassId) -> &Table {
+        &self.tables[class.0 as usize]
+    }
+
+    pub(crate) fn edges(&self, relationship: RelationshipId) -> &Edges {
+        &self.edges[relationship.0 as usize]
+    }
+
+    pub(crate) fn id(&self, twin: TwinRef) -> &TwinId {
+        self.table(twin.class).id(twin.row)
+    }
+
+    /// The twin's structural state.
+    pub(crate) fn state(&self, twin: TwinRef) -> TwinState {
+        let table = self.table(twin.class);
+        TwinState {
+            id: table.id(twin.row).clone(),
+            class: twin.class,
+            values: table.values(twin.row),
+            geometry: table.own_shape(twin.row).cloned(),
+            revision: table.revision(twin.row),
+        }
+    }
+
+    pub(crate) fn edge_state(
+        &self,
+        relationship: RelationshipId,
+        source: TwinRef,
+        target: TwinRef,
+        values: &Values,
+    ) -> EdgeState {
+        EdgeState {
+            relationship,
+            source: self.id(source).clone(),
+            source_class: source.class,
+            target: self.id(target).clone(),
+            target_class: target.class,
+            values: Arc::clone(values),
+        }
+    }
+
+    /// Every relationship that touches the twin, as (relationship, source, target).
+    pub(crate) fn touching(
+        &self,
+        twin: TwinRef,
+    ) -> impl Iterator<Item = (RelationshipId, TwinRef, TwinRef)> + '_ {
+        self.ontology.relationships().iter().flat_map(move |kind| {
+            let edges = self.edges(kind.id);
+            // A twin related to itself stands in both directions and is named once.
+            let out = edges
+                .targets(twin)
+                .map(move |target| (kind.id, twin, target));
+            let into = edges
+                .sources(twin)
+                .filter(move |source| *source != twin)
+                .map(move |source| (kind.id, source, twin));
+            out.chain(into)
+        })
+    }
+
+    pub(crate) fn insert(&mut self, state: &TwinState) -> TwinRef {
+        let table = Arc::make_mut(&mut self.tables[state.class.0 as usize]);
+        let twin = TwinRef {
+            class: state.class,
+            row: table.insert(state),
+        };
+        let earlier = self.ids.insert(state.id.clone(), twin);
+        debug_assert!(earlier.is_none(), "{} was there already", state.id);
+        twin
+    }
+
+    pub(crate) fn update(&mut self, twin: TwinRef, state: &TwinState) {
+        Arc::make_mut(&mut self.tables[twin.class.0 as usize]).update(twin.row, state);
+    }
+
+    pub(crate) fn set_revision(&mut self, twin: TwinRef, revision: u64) {
+        Arc::make_mut(&mut self.tables[twin.class.0 as usize]).set_revision(twin.row, revision);
+    }
+
+    /// Removes a twin that no relationship touches.
+    pub(crate) fn remove(&mut self, twin: TwinRef) {
+        debug_assert!(
+            self.touching(twin).next().is_none(),
+            "{} is still related",
+            self.id(twin)
+        );
+        let table = Arc::make_mut(&mut self.tables[twin.class.0 as usize]);
+        let id = table.remove(twin.row);
+        self.ids.remove(&id);
+    }
+
+    pub(crate) fn relate(
+        &mut self,
+        relationship: RelationshipId,
+        source: TwinRef,
+        target: TwinRef,
+        values: Values,
+    ) {
+        Arc::make_mut(&mut self.edges[relationship.0 as usize]).insert(source, target, values);
+    }
+
+    pub(crate) fn unrelate(
+        &mut self,
+        relationship: RelationshipId,
+        source: TwinRef,
+        target: TwinRef,
+    ) {
+        Arc::make_mut(&mut self.edges[relationship.0 as usize]).remove(source, target);
+    }
+
+    /// Takes a reading in; answers whether one of the same time was there.
+    pub(crate) fn read(&mut self, twin: TwinRef, telemetry: usize, latest: Latest) -> bool {
+        let table = Arc::make_mut(&mut self.tables[twin.class.0 as usize]);
+        table.read(twin.row, telemetry, latest)
+    }
+
+    pub(crate) fn value(&self, twin: TwinRef, column: usize) -> Option<Value> {
+        self.table(twin.class).value(twin.row, column)
+    }
+}

@@ -1,0 +1,38 @@
+//! Space: checked geometry, exact predicates and the H3 index that finds candidates for them.
+//!
+//! # Invariants
+//! - Coordinates are WGS 84 longitude and latitude in degrees; edges are straight in
+//!   longitude/latitude; distances are geodesic metres; a boundary counts as inside.
+//! - A [`Shape`] that exists is valid: finite, in range, not empty, rings closed and simple.
+//! - H3 is the index and never the answer: [`SpaceIndex`] only ever proposes candidates, and
+//!   [`Region::matches`], [`Shape::contains`] and [`Shape::distance`] decide. An index search
+//!   equals the same test over all shapes.
+//! - Nothing here does I/O, and no input panics.
+//!
+//! Predicates are exact in the sense of adaptive arithmetic: orientation signs are those of the
+//! real numbers that the coordinates denote. Distances are good to a micrometre up to 500 km;
+//! beyond, the nearest point of an edge is the one nearest in a straight line through the Earth,
+//! which makes a distance too long by at most some 1e-7 of it.
+
+mod cells;
+mod check;
+mod error;
+mod geojson;
+mod index;
+mod locate;
+mod metric;
+mod near;
+mod paths;
+mod point;
+mod region;
+mod relate;
+mod shape;
+#[cfg(test)]
+mod testing;
+mod wkb;
+
+pub use error::{RegionError, ShapeError};
+pub use index::SpaceIndex;
+pub use point::{Bounds, Point};
+pub use region::{MAX_CELLS, MAX_METRES, Region, Relation};
+pub use shape::{MAX_DEPTH, MAX_VERTICES, Shape};

@@ -1,0 +1,258 @@
+//! One instant of the nation, for as long as it is held: every question goes through it.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use ontology::{Class, ClassId, Ontology, RelationshipId, Value};
+
+use crate::change::Values;
+use crate::id::{Position, TwinId};
+use crate::live::{Latest, Live, TwinRef};
+use crate::space::{Point, Region, Relation, Shape};
+
+/// Which way a relationship is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From source to target.
+    Out,
+    /// From target to source.
+    In,
+}
+
+/// An immutable instant; cheap to take and to clone.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub(crate) live: Arc<Live>,
+}
+
+impl View {
+    /// The ontology the twin was opened with.
+    pub fn ontology(&self) -> &Arc<Ontology> {
+        &self.live.ontology
+    }
+
+    /// The instant: everything before this position has happened, nothing after.
+    pub fn position(&self) -> Position {
+        Position::of(&self.live.lane, self.live.offset)
+    }
+
+    /// How many twins there are.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many twins of a class there are, subclasses included.
+    pub fn count(&self, class: ClassId) -> usize {
+        self.ontology()
+            .with_descendants(class)
+            .map(|c| self.live.table(c).len())
+            .sum()
+    }
+
+    /// How many relationships of a name there are.
+    pub fn count_relationships(&self, relationship: RelationshipId) -> usize {
+        self.live.edges(relationship).len()
+    }
+
+    /// The twin of an id.
+    pub fn twin(&self, id: &TwinId) -> Option<TwinRef> {
+        self.live.find(id.as_str())
+    }
+
+    /// The twin of an id given as text; a text that is no id names no twin.
+    pub fn find(&self, id: &str) -> Option<TwinRef> {
+        self.live.find(id)
+    }
+
+    /// The id of a twin.
+    pub fn id(&self, twin: TwinRef) -> &TwinId {
+        self.live.id(twin)
+    }
+
+    /// The class of a twin.
+    pub fn class(&self, twin: TwinRef) -> &Class {
+        self.ontology().class(twin.class)
+    }
+
+    /// The class of a twin, as id.
+    pub fn class_id(&self, twin: TwinRef) -> ClassId {
+        twin.class
+    }
+
+    /// Position of the twin's last structural change.
+    pub fn revision(&self, twin: TwinRef) -> Position {
+        Position::of(
+            &self.live.lane,
+            self.live.table(twin.class).revision(twin.row),
+        )
+    }
+
+    /// A property by its column in the twin's class.
+    pub fn value(&self, twin: TwinRef, column: usize) -> Option<Value> {
+        self.live.value(twin, column)
+    }
+
+    /// A property by name; `None` where the class has none of that name, too.
+    pub fn value_named(&self, twin: TwinRef, name: &str) -> Option<Value> {
+        self.class(twin)
+            .property_index(name)
+            .and_then(|column| self.value(twin, column))
+    }
+
+    /// Where the twin is.
+    pub fn shape(&self, twin: TwinRef) -> Option<&Arc<Shape>> {
+        self.live.table(twin.class).shape(twin.row)
+    }
+
+    /// The newest reading of a telemetry, by its index in the twin's class.
+    pub fn latest(&self, twin: TwinRef, telemetry: usize) -> Option<&Latest> {
+        self.live.table(twin.class).latest(twin.row, telemetry)
+    }
+
+    /// Twins of a class and its subclasses by id, from the first id after `after`.
+    pub fn scan<'a>(
+        &'a self,
+        class: ClassId,
+        after: Option<&TwinId>,
+    ) -> impl Iterator<Item = TwinRef> + 'a {
+        let mut runs: Vec<_> = self
+            .ontology()
+            .with_descendants(class)
+            .map(|class| (class, self.live.table(class).rows_after(after).peekable()))
+            .collect();
+        std::iter::from_fn(move || {
+            // Few classes, so a look at each head beats a heap.
+            let mut least: Option<(usize, &TwinId)> = None;
+            for (i, (_, run)) in runs.iter_mut().enumerate() {
+                if let Some((id, _)) = run.peek()
+                    && least.is_none_or(|(_, other)| *id < other)
+                {
+                    least = Some((i, id));
+                }
+            }
+            let (i, _) = least?;
+            let (class, run) = &mut runs[i];
+            run.next().map(|(_, row)| TwinRef { class: *class, row })
+        })
+    }
+
+    /// Twins that a twin is related to, unordered.
+    pub fn related(
+        &self,
+        twin: TwinRef,
+        relationship: RelationshipId,
+        direction: Direction,
+    ) -> impl Iterator<Item = TwinRef> + '_ {
+        let edges = self.live.edges(relationship);
+        let (out, into) = match direction {
+            Direction::Out => (Some(edges.targets(twin)), None),
+            Direction::In => (None, Some(edges.sources(twin))),
+        };
+        out.into_iter().flatten().chain(into.into_iter().flatten())
+    }
+
+    /// Properties of a relationship, by column of its kind; `None` if there is no such one.
+    pub fn relationship(
+        &self,
+        relationship: RelationshipId,
+        source: TwinRef,
+        target: TwinRef,
+    ) -> Option<&Values> {
+        self.live.edges(relationship).get(source, target)
+    }
+
+    /// Twins of a class and its subclasses in a region, sorted by id.
+    pub fn search(&self, class: ClassId, region: &Region, relation: Relation) -> Vec<TwinRef> {
+        self.each_space(class, |table, shape_of| {
+            table.space().search(region, relation, shape_of)
+        })
+    }
+
+    /// Twins of a class (of any, if `None`) whose shape holds the point, sorted by id.
+    pub fn containing(&self, point: Point, class: Option<ClassId>) -> Vec<TwinRef> {
+        let find = |table: &'_ crate::live::Table, shape_of: ShapeOf<'_>| {
+            table.space().containing(point, shape_of)
+        };
+        match class {
+            Some(class) => self.each_space(class, find),
+            None => self.in_spaces(self.ontology().classes().iter().map(|c| c.id), find),
+        }
+    }
+
+    /// The `k` twins of a class nearest to a point that `accept` admits, with geodesic metres,
+    /// sorted by (metres, id).
+    pub fn nearest(
+        &self,
+        class: ClassId,
+        point: Point,
+        k: usize,
+        mut accept: impl FnMut(TwinRef) -> bool,
+    ) -> Vec<(TwinRef, f64)> {
+        let mut found = Vec::new();
+        for class in self.ontology().with_descendants(class) {
+            let table = self.live.table(class);
+            // The index breaks ties by row, the contract by id: take all that tie with the k-th.
+            let mut want = k + 1;
+            let near = loop {
+                let near = table.space().nearest(
+                    point,
+                    want,
+                    |row| accept(TwinRef { class, row }),
+                    |row| shape_of(table, row),
+                );
+                let tied = k > 0 && near.len() == want && near[k - 1].1 >= near[want - 1].1;
+                if !tied {
+                    break near;
+                }
+                want *= 2;
+            };
+            found.extend(near.into_iter().map(|(row, m)| (TwinRef { class, row }, m)));
+        }
+        found.sort_by(|(a, near), (b, far)| near.total_cmp(far).then_with(|| self.by_id(*a, *b)));
+        found.truncate(k);
+        found
+    }
+
+    /// Compares two twins by id.
+    pub fn by_id(&self, a: TwinRef, b: TwinRef) -> Ordering {
+        self.id(a).cmp(self.id(b))
+    }
+
+    fn each_space(
+        &self,
+        class: ClassId,
+        find: impl Fn(&crate::live::Table, ShapeOf<'_>) -> Vec<u32>,
+    ) -> Vec<TwinRef> {
+        self.in_spaces(self.ontology().with_descendants(class), find)
+    }
+
+    fn in_spaces(
+        &self,
+        classes: impl Iterator<Item = ClassId>,
+        find: impl Fn(&crate::live::Table, ShapeOf<'_>) -> Vec<u32>,
+    ) -> Vec<TwinRef> {
+        let mut found = Vec::new();
+        for class in classes {
+            let table = self.live.table(class);
+            let rows = find(table, &|row| shape_of(table, row));
+            found.extend(rows.into_iter().map(|row| TwinRef { class, row }));
+        }
+        found.sort_by(|a, b| self.by_id(*a, *b));
+        found
+    }
+}
+
+type ShapeOf<'a> = &'a dyn Fn(u32) -> &'a Shape;
+
+#[expect(
+    clippy::expect_used,
+    reason = "the index holds a row exactly if it has a shape"
+)]
+fn shape_of(table: &crate::live::Table, row: u32) -> &Shape {
+    table.shape(row).expect("an indexed row has a shape")
+}
