@@ -1,0 +1,10 @@
+#!/bin/sh
+# Runs the built tests: test.sh [WORD], only those whose name contains WORD.
+set -eu
+. "$(dirname "$0")/env.sh"
+export TWIN_PYTHON="$venv/bin/python" TWIN_NODE="$node"
+[ ! -d "$console" ] || export TWIN_ASSETS="$console/node_modules"
+if cargo nextest --version >/dev/null 2>&1; then
+  exec tools/cargo.sh nextest run --workspace --locked "$@"
+fi
+exec tools/cargo.sh test --workspace --locked --no-fail-fast "$@"
