@@ -3,7 +3,7 @@
 //! What leaves here is trusted: the committer checks only what order decides (does the twin exist,
 //! is its class still the same, are there too many targets).
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ontology::{Class, ClassId, Ontology, Property, RelationshipId, Schema, Value};
@@ -220,7 +220,7 @@ fn check_set(
     for (name, value) in set {
         let column = properties
             .binary_search_by(|p| (*p.name).cmp(name))
-            .map_err(|_| unknown(what(), name, properties.iter().map(|p| &*p.name)))?;
+            .map_err(|_absent| unknown(what(), name, properties.iter().map(|p| &*p.name)))?;
         if let Some(value) = value {
             admit(&properties[column].schema, value).map_err(|reason| Refusal::Invalid {
                 at: name.to_string(),
@@ -346,7 +346,7 @@ fn value_bytes(value: &Value) -> usize {
 ///
 /// Bounded: past [`Interner::MAX_TEXTS`] new texts are simply not shared.
 #[derive(Debug, Default)]
-pub(crate) struct Interner(HashMap<Arc<str>, ()>);
+pub(crate) struct Interner(HashSet<Arc<str>>);
 
 impl Interner {
     const MAX_TEXTS: usize = 65_536;
@@ -356,10 +356,10 @@ impl Interner {
         if let Value::Text(text) = value
             && text.len() <= Self::MAX_BYTES
         {
-            if let Some((known, ())) = self.0.get_key_value(text) {
+            if let Some(known) = self.0.get(text) {
                 *text = Arc::clone(known);
             } else if self.0.len() < Self::MAX_TEXTS {
-                self.0.insert(Arc::clone(text), ());
+                self.0.insert(Arc::clone(text));
             }
         }
     }

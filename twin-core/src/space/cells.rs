@@ -96,10 +96,15 @@ pub(super) fn boxes(centre: &Spot, radians: f64) -> (Bounds, Option<Bounds>) {
     }
 }
 
+/// Radians of the balls that [`home`] covers at a resolution.
+pub(super) fn home_radians(resolution: Resolution) -> f64 {
+    HOME * resolution.edge_length_rads()
+}
+
 /// Cells of one resolution that together own a ball: few, and not much larger than it.
 pub(super) fn home(centre: &Spot, radians: f64) -> Vec<CellIndex> {
     let fitting = Resolution::range(Resolution::Zero, FINEST)
-        .take_while(|r| radians <= HOME * r.edge_length_rads())
+        .take_while(|r| radians <= home_radians(*r))
         .last();
     match fitting {
         Some(resolution) => {

@@ -12,7 +12,6 @@ use geo_types::{
     Point, Polygon,
 };
 use serde_json::{Value, json};
-use std::io::Write as _;
 
 pub(super) fn type_name(geometry: &Geometry<f64>) -> &'static str {
     match geometry {
@@ -289,10 +288,9 @@ impl Writer<'_, '_> {
     }
 
     fn number(&mut self, value: f64) {
-        // Display writes the shortest text that reads back as the same number. Writing to a
-        // vector does not fail.
         let start = self.out.len();
-        if write!(self.out, "{value}").is_err() {
+        // Does not fail: the target is a vector and the number finite.
+        if serde_json::to_writer(&mut *self.out, &value).is_err() {
             self.out.truncate(start);
         }
     }

@@ -7,9 +7,9 @@
 //! - Searches return exactly what a test of every shape would, sorted.
 //! - A clone shares all entries and is not affected by later changes of the original.
 
-use super::cells::{FINEST, cell_at, centre, cover, descendants, home, reach};
+use super::cells::{FINEST, ball, cell_at, centre, cover, descendants, home, home_radians, reach};
 use super::locate::Overlap;
-use super::metric::{Spot, geodesic};
+use super::metric::{R_MIN, Spot, geodesic};
 use super::point::Point;
 use super::region::{Kind, Region, Relation};
 use super::shape::Shape;
@@ -170,7 +170,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
     }
 
     /// The `k` nearest shapes that `accept` takes, with their geodesic metres, sorted by metres
-    /// and then key; fewer where there are fewer.
+    /// and then key; fewer where there are fewer. `accept` may be asked about a key again.
     pub fn nearest<S: Deref<Target = Shape>>(
         &self,
         p: Point,
@@ -179,24 +179,92 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         shape_of: impl Fn(K) -> S,
     ) -> Vec<(K, f64)> {
         let from = Spot::new(p);
+        let mut start = self.crowded(p, k);
+        loop {
+            // All that a cell and its neighbours do not own is farther than this.
+            let limit = start.map_or(f64::INFINITY, |r| R_MIN * home_radians(r));
+            let roots: Vec<CellIndex> = match start {
+                Some(resolution) => home(&from, home_radians(resolution)),
+                None => CellIndex::base_cells().collect(),
+            };
+            let found = self.nearest_under(&from, k, limit, &roots, &mut accept, &shape_of);
+            if found.len() >= k || start.is_none() {
+                return found;
+            }
+            start = start.and_then(|r| Resolution::try_from(u8::from(r).saturating_sub(3)).ok());
+            start = start.filter(|&r| r > Resolution::Zero);
+        }
+    }
+
+    /// The finest resolution, of every second, at which the cell of the point owns `k` entries.
+    fn crowded(&self, p: Point, k: usize) -> Option<Resolution> {
+        let finest = cell_at(p, FINEST);
+        let holds = |cell: CellIndex| {
+            let mut left = k - range(&self.points, descendants(cell, FINEST))
+                .take(k)
+                .count();
+            for r in self.resolutions().filter(|&r| r >= cell.resolution()) {
+                left -= range(&self.shapes, descendants(cell, r)).take(left).count();
+            }
+            left == 0
+        };
+        (1..=11_u8)
+            .rev()
+            .step_by(2)
+            .filter_map(|r| Resolution::try_from(r).ok())
+            .find(|&r| finest.parent(r).is_some_and(holds))
+    }
+
+    /// The nearest under some cells, as far as `limit` metres.
+    fn nearest_under<S: Deref<Target = Shape>>(
+        &self,
+        from: &Spot,
+        k: usize,
+        limit: f64,
+        roots: &[CellIndex],
+        accept: &mut impl FnMut(K) -> bool,
+        shape_of: &impl Fn(K) -> S,
+    ) -> Vec<(K, f64)> {
         let mut queue = BinaryHeap::new();
-        if !self.points.is_empty() {
-            push_roots(&mut queue, &self.points, &from, FINEST, true);
-        }
-        for resolution in self.resolutions() {
-            push_roots(&mut queue, &self.shapes, &from, resolution, false);
-        }
         let mut seen = BTreeSet::new();
         let mut nearest = Vec::new();
+        let mut above = Found {
+            sure: Vec::new(),
+            maybe: Vec::new(),
+        };
+        self.collect_above(roots, &mut above);
+        for key in above.maybe {
+            if seen.insert(key) && accept(key) {
+                queue.push(wait_for(key, &shape_of(key), from));
+            }
+        }
+        if !self.points.is_empty() {
+            push_cells(
+                &mut queue,
+                &self.points,
+                from,
+                roots.iter().copied(),
+                FINEST,
+                true,
+            );
+        }
+        for resolution in self.resolutions() {
+            let roots = roots
+                .iter()
+                .copied()
+                .filter(|cell| cell.resolution() <= resolution);
+            push_cells(&mut queue, &self.shapes, from, roots, resolution, false);
+        }
         // Everything waits in one queue under what its distance is at least; what comes out with
         // its distance known is therefore the next nearest.
         while nearest.len() < k
             && let Some(Waiting { least, what }) = queue.pop()
+            && least <= limit
         {
             match what {
                 What::Known(key) => nearest.push((key, least)),
                 What::Unmeasured(key) => {
-                    let spot = shape_of(key).nearest_point(&from);
+                    let spot = shape_of(key).nearest_point(from);
                     let least = from.range(&spot).0;
                     queue.push(Waiting {
                         least,
@@ -204,7 +272,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                     });
                 }
                 What::Near(key, at) => {
-                    let metres = geodesic(p, at);
+                    let metres = geodesic(from.point, at);
                     queue.push(Waiting {
                         least: metres,
                         what: What::Known(key),
@@ -218,16 +286,18 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                     let entries = if points { &self.points } else { &self.shapes };
                     let span = descendants(cell, resolution);
                     let few = range(entries, span).take(FEW + 1).count() <= FEW;
-                    if !few && cell.resolution() < resolution {
-                        push_children(&mut queue, entries, &from, cell, resolution, points);
+                    if let Some(finer) = cell
+                        .resolution()
+                        .succ()
+                        .filter(|&r| !few && r <= resolution)
+                    {
+                        let children = cell.children(finer);
+                        push_cells(&mut queue, entries, from, children, resolution, points);
                         continue;
                     }
                     for key in range(entries, span) {
-                        if !points && !seen.insert(key) {
-                            continue;
-                        }
-                        if accept(key) {
-                            queue.push(wait_for(key, &shape_of(key), &from));
+                        if (points || seen.insert(key)) && accept(key) {
+                            queue.push(wait_for(key, &shape_of(key), from));
                         }
                     }
                 }
@@ -244,9 +314,9 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
     /// All that could lie in the region.
     fn collect(&self, region: &Region, found: &mut Found<K>) {
         let (middle, radians) = match &region.kind {
-            Kind::Box(bounds) => super::cells::ball(bounds),
-            Kind::Area(area) => super::cells::ball(&area.bounds()),
-            Kind::Radius { centre, metres } => (*centre, metres / super::metric::R_MIN + 1e-12),
+            Kind::Box(bounds) => ball(bounds),
+            Kind::Area(area) => ball(&area.bounds()),
+            Kind::Radius { centre, metres } => (*centre, metres / R_MIN + 1e-12),
             Kind::Cells(cells) => {
                 let mut around = BTreeSet::new();
                 for cell in &cells.members {
@@ -289,56 +359,54 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         found
             .maybe
             .extend(range(&self.points, descendants(cell, FINEST)));
+        self.take_shapes(cell, usize::MAX, found);
+    }
+
+    /// Entries of shapes under a cell, at most so many of each resolution.
+    fn take_shapes(&self, cell: CellIndex, most: usize, found: &mut Found<K>) {
         for resolution in self.resolutions().filter(|&r| r >= cell.resolution()) {
             found
                 .maybe
-                .extend(range(&self.shapes, descendants(cell, resolution)));
+                .extend(range(&self.shapes, descendants(cell, resolution)).take(most));
         }
     }
 
     fn descend(&self, region: &Region, grain: f64, cell: CellIndex, found: &mut Found<K>) {
         let resolution = cell.resolution();
-        let mut left = FEW + 1;
-        left -= range(&self.points, descendants(cell, FINEST))
-            .take(left)
-            .count();
-        for finer in self.resolutions().filter(|&r| r >= resolution) {
-            left -= range(&self.shapes, descendants(cell, finer))
-                .take(left)
-                .count();
-        }
-        if left == FEW + 1 {
-            return;
-        }
-        if left > 0 {
-            self.take(cell, found);
-            return;
-        }
         let reach = reach(resolution);
         match region.overlap(&centre(cell), reach) {
-            Overlap::Out => {}
+            Overlap::Out => return,
             Overlap::In => {
                 found
                     .sure
                     .extend(range(&self.points, descendants(cell, FINEST)));
-                for finer in self.resolutions().filter(|&r| r >= resolution) {
-                    found
-                        .maybe
-                        .extend(range(&self.shapes, descendants(cell, finer)));
-                }
+                self.take_shapes(cell, usize::MAX, found);
+                return;
             }
-            Overlap::Cut => {
-                let Some(finer) = resolution.succ().filter(|_| reach > grain) else {
-                    self.take(cell, found);
-                    return;
-                };
-                found
-                    .maybe
-                    .extend(range(&self.shapes, (cell.into(), cell.into())));
-                for child in cell.children(finer) {
-                    self.descend(region, grain, child, found);
-                }
-            }
+            Overlap::Cut => {}
+        }
+        let Some(finer) = resolution.succ().filter(|_| reach > grain) else {
+            self.take(cell, found);
+            return;
+        };
+        let before = found.maybe.len();
+        if !self.points.is_empty() {
+            found
+                .maybe
+                .extend(range(&self.points, descendants(cell, FINEST)).take(FEW + 1));
+        }
+        self.take_shapes(cell, FEW + 1, found);
+        if found.maybe.len() - before <= FEW {
+            return;
+        }
+        found.maybe.truncate(before);
+        if self.counts[usize::from(u8::from(resolution))] > 0 {
+            found
+                .maybe
+                .extend(range(&self.shapes, (cell.into(), cell.into())));
+        }
+        for child in cell.children(finer) {
+            self.descend(region, grain, child, found);
         }
     }
 }
@@ -440,42 +508,21 @@ fn wait_at<K>(from: &Spot, cell: CellIndex, resolution: Resolution, points: bool
     }
 }
 
-/// Queues the coarsest cells that have entries at a resolution.
-fn push_roots<K: Copy + Ord + Debug>(
+/// Queues those cells that own entries of a resolution.
+fn push_cells<K: Copy + Ord + Debug>(
     queue: &mut BinaryHeap<Waiting<K>>,
     entries: &OrdSet<Entry<K>>,
     from: &Spot,
+    cells: impl Iterator<Item = CellIndex>,
     resolution: Resolution,
     points: bool,
 ) {
-    for cell in CellIndex::base_cells() {
-        if range(entries, descendants(cell, resolution))
-            .next()
-            .is_some()
-        {
+    for cell in cells {
+        let (least, greatest) = descendants(cell, resolution);
+        // One look-up, where a range would make two.
+        let next = entries.get_next(&(least, None));
+        if next.is_some_and(|entry| entry.0 <= greatest) {
             queue.push(wait_at(from, cell, resolution, points));
-        }
-    }
-}
-
-/// Queues the children of a cell that have entries at a resolution.
-fn push_children<K: Copy + Ord + Debug>(
-    queue: &mut BinaryHeap<Waiting<K>>,
-    entries: &OrdSet<Entry<K>>,
-    from: &Spot,
-    cell: CellIndex,
-    resolution: Resolution,
-    points: bool,
-) {
-    let Some(finer) = cell.resolution().succ() else {
-        return;
-    };
-    for child in cell.children(finer) {
-        if range(entries, descendants(child, resolution))
-            .next()
-            .is_some()
-        {
-            queue.push(wait_at(from, child, resolution, points));
         }
     }
 }

@@ -87,6 +87,10 @@ impl Step {
         self.at == self.toward
     }
 
+    #[expect(
+        clippy::float_cmp,
+        reason = "exact: the same input coordinate or another"
+    )]
     fn is_below(&self, c: Coord<f64>) -> bool {
         c.y > self.at.y || (c.y == self.at.y && self.toward.y < self.at.y)
     }
@@ -103,6 +107,7 @@ impl Step {
     }
 
     /// Whether the moved point, known to be on the edge's line, is on the edge.
+    #[expect(clippy::float_cmp, reason = "exact: a vertical edge has one longitude")]
     fn on(&self, a: Coord<f64>, b: Coord<f64>) -> bool {
         if !edge_bounds(a, b).has(self.at) {
             return false;

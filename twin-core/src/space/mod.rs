@@ -10,9 +10,10 @@
 //! - Nothing here does I/O, and no input panics.
 //!
 //! Predicates are exact in the sense of adaptive arithmetic: orientation signs are those of the
-//! real numbers that the coordinates denote. Distances are good to a micrometre up to 500 km;
-//! beyond, the nearest point of an edge is the one nearest in a straight line through the Earth,
-//! which makes a distance too long by at most some 1e-7 of it.
+//! real numbers that the coordinates denote. Distances to edges are good to 1e-9 of their length
+//! up to 500 km; beyond, the nearest point of an edge is the one nearest in a straight line
+//! through the Earth, which makes a distance too long by some 1e-7 of it. Distances between
+//! points are good to 15 nanometres everywhere.
 
 mod cells;
 mod check;

@@ -46,8 +46,8 @@ pub(super) fn nearest(shape: &Shape, from: &Spot, limit: f64, enough: f64) -> Op
         at: None,
         enough,
     };
-    // Breaks only because it has found enough.
-    let _: ControlFlow<()> = shape.each(&mut |tree| search.descend(&tree, tree.root()));
+    let flow = shape.each(&mut |tree| search.descend(&tree, tree.root()));
+    debug_assert!(flow.is_continue() || search.best <= enough);
     search.at
 }
 

@@ -228,7 +228,7 @@ impl Shape {
         match &self.geometry {
             Geometry::Polygon(_) | Geometry::MultiPolygon(_) | Geometry::GeometryCollection(_) => {
                 polygons(&self.geometry)
-                    .map(|p| geo::GeodesicArea::geodesic_area_unsigned(p))
+                    .map(geo::GeodesicArea::geodesic_area_unsigned)
                     .sum()
             }
             _ => 0.0,

@@ -1,0 +1,249 @@
+//! Files as one stream of features, whatever their format.
+//!
+//! # Invariants
+//! - A reader holds a bounded part of its file: one feature, one row or one batch of rows.
+//! - A feature that cannot be read is an [`Item::Refused`] and the stream goes on; a file that
+//!   cannot be read further is a [`FileError`] and the stream has ended.
+//! - No input makes a reader panic: libraries that may are called behind `catch_unwind`.
+//! - Feature numbers are consecutive from 1, refused features included.
+//!
+//! Geometry is handed on as it stands in the file; whether it is valid is decided later, off the
+//! thread that reads.
+
+mod csv;
+mod error;
+mod geojson;
+mod input;
+mod json_scan;
+mod parquet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use error::FileError;
+pub use input::{MAX_INFLATED_BYTES, MAX_INFLATED_PARQUET_BYTES};
+
+/// Most bytes of one feature, one CSV row or one WKB geometry.
+pub const MAX_FEATURE_BYTES: usize = 64 << 20;
+/// Most columns of a table.
+pub const MAX_COLUMNS: usize = 4096;
+
+/// The formats that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A GeoJSON `FeatureCollection`.
+    GeoJson,
+    /// A GeoJSON feature on each line.
+    GeoJsonLines,
+    /// A table of delimited text with a header line.
+    Csv {
+        /// The byte between fields.
+        delimiter: u8,
+    },
+    /// Parquet; GeoParquet where its metadata say so.
+    Parquet,
+}
+
+/// Which of the formats' names a mapping may use, for its diagnostics.
+pub const FORMAT_NAMES: [&str; 5] = ["csv", "geojson", "geojsonl", "parquet", "tsv"];
+
+impl Format {
+    /// The format of a name that a mapping uses.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "csv" => Some(Self::Csv { delimiter: b',' }),
+            "tsv" => Some(Self::Csv { delimiter: b'\t' }),
+            "geojson" => Some(Self::GeoJson),
+            "geojsonl" => Some(Self::GeoJsonLines),
+            "parquet" => Some(Self::Parquet),
+            _ => None,
+        }
+    }
+
+    /// The format that a file's ending tells, `.gz` aside.
+    pub fn of_path(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        match name.rsplit_once('.')?.1 {
+            "csv" => Self::named("csv"),
+            "tsv" => Self::named("tsv"),
+            "geojson" | "json" => Self::named("geojson"),
+            "geojsonl" | "geojsons" | "ndjson" | "jsonl" => Self::named("geojsonl"),
+            "parquet" | "geoparquet" => Self::named("parquet"),
+            _ => None,
+        }
+    }
+}
+
+/// Where a feature stands in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Number of the feature or row, from 1.
+    pub feature: u64,
+    /// Line where it starts, in text formats.
+    pub line: Option<u64>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "feature {} (line {line})", self.feature),
+            None => write!(f, "feature {}", self.feature),
+        }
+    }
+}
+
+/// One value of a feature.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// No value.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A number; finite.
+    Float(f64),
+    /// A text.
+    Text(Arc<str>),
+    /// A list or object.
+    Json(Arc<serde_json::Value>),
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => Ok(()),
+            Self::Bool(value) => value.fmt(f),
+            Self::Int(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+            Self::Text(value) => f.write_str(value),
+            Self::Json(value) => value.fmt(f),
+        }
+    }
+}
+
+/// A geometry as the file has it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RawGeometry {
+    /// Well-known binary.
+    Wkb(Vec<u8>),
+    /// The text of a GeoJSON geometry object; syntactically JSON.
+    GeoJson(Box<str>),
+}
+
+/// One feature or row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feature {
+    /// Where it stands.
+    pub place: Place,
+    /// Its values by column; a GeoJSON feature's own `id` is `$id`.
+    pub values: BTreeMap<Arc<str>, Cell>,
+    /// Its geometry, if it has one.
+    pub geometry: Option<RawGeometry>,
+}
+
+/// What a reader gives.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    /// A feature.
+    Feature(Feature),
+    /// A feature that cannot be read.
+    Refused {
+        /// Where it stands.
+        place: Place,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What a caller needs of a file, so that a reader can leave the rest unread.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Columns that must be there.
+    pub columns: BTreeSet<Arc<str>>,
+    /// Whether geometry is used.
+    pub geometry: bool,
+}
+
+/// A file being read.
+#[derive(Debug)]
+pub enum Reader {
+    /// GeoJSON, as a collection or by lines.
+    GeoJson(geojson::GeoJsonReader),
+    /// Delimited text.
+    Csv(csv::CsvReader),
+    /// Parquet.
+    Parquet(Box<parquet::ParquetReader>),
+}
+
+impl Reader {
+    /// Opens a file; `.gz` is inflated while it is read.
+    ///
+    /// # Errors
+    /// The file is not there, is not what its format says, or lacks a wanted column.
+    pub fn open(path: &Path, format: Format, wanted: &Wanted) -> Result<Self, FileError> {
+        match format {
+            Format::GeoJson => geojson::GeoJsonReader::collection(path).map(Self::GeoJson),
+            Format::GeoJsonLines => geojson::GeoJsonReader::lines(path).map(Self::GeoJson),
+            Format::Csv { delimiter } => {
+                csv::CsvReader::open(path, delimiter, wanted).map(Self::Csv)
+            }
+            Format::Parquet => {
+                parquet::ParquetReader::open(path, wanted).map(|r| Self::Parquet(Box::new(r)))
+            }
+        }
+    }
+
+    /// How many features there are, where the format tells before they are read.
+    pub fn expected(&self) -> Option<u64> {
+        match self {
+            Self::GeoJson(_) | Self::Csv(_) => None,
+            Self::Parquet(reader) => reader.expected(),
+        }
+    }
+
+    /// The next feature; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// The file cannot be read further.
+    pub fn next_item(&mut self) -> Result<Option<Item>, FileError> {
+        match self {
+            Self::GeoJson(reader) => reader.next_item(),
+            Self::Csv(reader) => reader.next_item(),
+            Self::Parquet(reader) => reader.next_item(),
+        }
+    }
+}
+
+/// Refuses a file that lacks a column the caller needs.
+fn check_columns(path: &Path, has: &[Arc<str>], wanted: &Wanted) -> Result<(), FileError> {
+    let missing: Vec<&str> = wanted
+        .columns
+        .iter()
+        .filter(|w| !has.contains(*w))
+        .map(|w| &**w)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<String> = missing
+        .iter()
+        .map(
+            |name| match ontology::closest(name, has.iter().map(|h| &**h)) {
+                Some(close) => format!("`{name}` (did you mean `{close}`?)"),
+                None => format!("`{name}`"),
+            },
+        )
+        .collect();
+    Err(FileError::new(
+        path,
+        "header",
+        format!("there is no column {}", named.join(", ")),
+        format!("name columns the file has: {}", has.join(", ")),
+    ))
+}

@@ -1,0 +1,169 @@
+//! A set's file through its mapping into the twin.
+//!
+//! # Invariants
+//! - Reading, building and committing overlap; at most [`CHUNKS_WAITING`] chunks wait between
+//!   reading and building and [`BUILDERS`] are built at a time, so memory does not grow with a file.
+//! - The same file again changes nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt};
+use tokio::sync::mpsc;
+use twin_core::{Twin, View};
+
+use crate::build::{Built, build, build_set};
+use crate::error::{Failure, ImportError};
+use crate::formats::{FileError, Format, Item, RawGeometry, Reader, Wanted};
+use crate::load::{Progress, load};
+use crate::mapping::{Folders, Mapping};
+use crate::report::{Note, Report};
+
+/// Most features of one chunk.
+const CHUNK_FEATURES: usize = 256;
+/// Bytes of geometry at which a chunk is full.
+const CHUNK_BYTES: usize = 4 << 20;
+/// Chunks that wait to be built.
+const CHUNKS_WAITING: usize = 2;
+/// Chunks built at a time, each on a thread of its own.
+const BUILDERS: usize = 2;
+
+type Chunk = Result<Vec<Item>, FileError>;
+
+/// Imports a set from the first of its files that exists.
+///
+/// # Errors
+/// There is no file, it cannot be read to its end, or the twin stopped writing; what was committed
+/// until then is in the failure's report. Refused features are no error: the report names them.
+pub async fn import(
+    twin: &Twin,
+    mapping: Arc<Mapping>,
+    folders: &Folders,
+    mut progress: impl FnMut(Progress) + Send,
+) -> Result<Report, Failure> {
+    let mut report = Report {
+        set: Arc::clone(&mapping.set),
+        ..Report::default()
+    };
+    let Some((path, format)) = mapping.find(folders) else {
+        let tried = mapping.candidates(folders).map(|(path, _)| path).collect();
+        let error = ImportError::NoFile {
+            set: mapping.set.to_string(),
+            tried,
+        };
+        return Err(Failure {
+            error,
+            report: Box::new(report),
+        });
+    };
+    report.file = path.display().to_string();
+    let reader = match open(&path, format, mapping.wanted()).await {
+        Ok(reader) => reader,
+        Err(error) => {
+            return Err(Failure {
+                error,
+                report: Box::new(report),
+            });
+        }
+    };
+    let expected = reader.expected();
+    let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+    let reading = tokio::task::spawn_blocking(move || read(reader, &sender));
+    let once = build_set(&mapping, &twin.view());
+    let chunks = stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|chunk| (chunk, receiver))
+    });
+    let built = chunks
+        .map(|chunk: Chunk| {
+            let (mapping, view) = (Arc::clone(&mapping), twin.view());
+            async move {
+                let items = chunk?;
+                blocking(move || build_chunk(&items, &mapping, &view)).await
+            }
+        })
+        .buffered(BUILDERS);
+    let source = stream::iter(once.map(|once| Ok(vec![once]))).chain(built);
+    let done = load(twin, report, expected, source, &mut progress).await;
+    // The reader ends by itself: at the end of its file, or when nobody takes its chunks.
+    match reading.await {
+        Ok(()) => done,
+        Err(error) => match (error.try_into_panic(), done) {
+            (Ok(panic), _) => std::panic::resume_unwind(panic),
+            (Err(_), Ok(report)) => Err(Failure {
+                error: ImportError::Interrupted,
+                report: Box::new(report),
+            }),
+            (Err(_), failed) => failed,
+        },
+    }
+}
+
+async fn open(path: &Path, format: Format, wanted: Wanted) -> Result<Reader, ImportError> {
+    let path = path.to_owned();
+    blocking(move || Reader::open(&path, format, &wanted))
+        .await?
+        .map_err(ImportError::File)
+}
+
+/// Runs on a thread that may block. A panic there is ours and goes on here.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ImportError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => Ok(value),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(ImportError::Interrupted),
+        },
+    }
+}
+
+/// Reads chunks until the end, an error, or nobody wants more.
+fn read(mut reader: Reader, to: &mpsc::Sender<Chunk>) {
+    loop {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while items.len() < CHUNK_FEATURES && bytes < CHUNK_BYTES {
+            match reader.next_item() {
+                Ok(Some(item)) => {
+                    bytes += geometry_bytes(&item);
+                    items.push(item);
+                }
+                end => {
+                    let last = to.blocking_send(Ok(items));
+                    if let (Ok(()), Err(error)) = (last, end) {
+                        // Without a receiver nobody is left to tell.
+                        to.blocking_send(Err(error)).ok();
+                    }
+                    return;
+                }
+            }
+        }
+        if to.blocking_send(Ok(items)).is_err() {
+            return;
+        }
+    }
+}
+
+fn geometry_bytes(item: &Item) -> usize {
+    match item {
+        Item::Feature(feature) => match &feature.geometry {
+            None => 0,
+            Some(RawGeometry::Wkb(bytes)) => bytes.len(),
+            Some(RawGeometry::GeoJson(text)) => text.len(),
+        },
+        Item::Refused { .. } => 0,
+    }
+}
+
+fn build_chunk(items: &[Item], mapping: &Mapping, view: &View) -> Vec<Built> {
+    let build_one = |item: &Item| match item {
+        Item::Feature(feature) => build(mapping, feature, view),
+        Item::Refused { place, reason } => Built::Refused(Note {
+            place: place.to_string(),
+            twin: None,
+            kind: "not readable",
+            reason: reason.clone(),
+        }),
+    };
+    items.iter().map(build_one).collect()
+}

@@ -1,0 +1,323 @@
+//! What a file means: a declarative mapping from features to twins and relationships.
+//!
+//! A mapping is one TOML file, `seeds/mappings/<set>.toml`:
+//!
+//! ```toml
+//! title = "Health facilities"
+//! source = "WHO/KEMRI list 2019"         # goes into each twin's `source`, where its class has one
+//! licence = "CC-BY-4.0"
+//! attribution = "WHO, KEMRI"
+//! null = ["-999"]                        # texts that mean: no value; an empty text always does
+//!
+//! [[file]]                               # the first one that exists is read
+//! in = "data"                            # the data folder, or "seeds"
+//! name = "rwanda/facilities.csv.gz"
+//! format = "csv"                         # only where the ending does not tell
+//!
+//! [[twin]]                               # every rule whose conditions hold makes a twin
+//! class = { column = "type", map = { Hospital = "Hospital", Post = "HealthPost" } } # or a name
+//! when = { country = ["RW", "Rwanda"], name = { not = "" } }
+//! id = "rw:facility:{name|slug}"
+//! geometry = { lon = "Long", lat = "Lat" }   # or "feature"
+//! [twin.set]
+//! name = "name"                          # a column
+//! country = { value = "Rwanda" }         # a constant
+//! code = { template = "RW-{id}" }
+//! height = { column = "feet", factor = 0.3048 }
+//! ownership = { column = "owner", map = { Public = "public" } }
+//! [[twin.relate]]
+//! relationship = "locatedIn"
+//! within = "Village"                     # or target = "rw:village:{village}", or from = "…"
+//! when = { street = { not = "" } }       # where it does not hold, none is asked for
+//! optional = true                        # a warning instead of a refusal where it cannot be
+//!
+//! [[twin]]
+//! per = "value"                          # one twin for each distinct id, not one a feature; "set": one
+//! class = "Institution"
+//! id = "rw:institution:{owner|slug}"
+//! ```
+//!
+//! # Invariants
+//! - A [`Mapping`] exists only if all its names are known to the ontology and all its constants fit.
+//! - All problems of a mapping are found at once, each with its place.
+//! - Of one feature all twins are made or none.
+
+mod item;
+mod problem;
+mod read;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ontology::{ClassId, Ontology, Schema, Value};
+
+use crate::formats::{Format, Wanted};
+
+pub use problem::{MappingError, MappingProblem};
+pub use template::Template;
+
+/// A checked mapping.
+#[derive(Debug, Clone)]
+pub struct Mapping {
+    /// Name of the set: the mapping's file name without `.toml`.
+    pub set: Arc<str>,
+    /// What the set is, for people.
+    pub title: Arc<str>,
+    /// Where the data come from; goes into each twin's `source`.
+    pub source: Arc<str>,
+    /// Licence of the data.
+    pub licence: Arc<str>,
+    /// Whom to name.
+    pub attribution: Arc<str>,
+    /// Files that hold the set, the best first.
+    pub files: Vec<SourceFile>,
+    /// Rules from features to twins.
+    pub rules: Vec<Rule>,
+    /// Texts that mean no value.
+    nulls: Vec<Arc<str>>,
+}
+
+/// The folder a source file is looked for in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// The data folder, which may be missing.
+    Data,
+    /// The seeds folder, which comes with the program.
+    Seeds,
+}
+
+/// A file that may hold the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Where it is looked for.
+    pub root: Root,
+    /// Its path below that folder.
+    pub name: Arc<str>,
+    /// Its format.
+    pub format: Format,
+}
+
+/// The folders that source files are looked for in.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// The data folder, if there is one.
+    pub data: Option<PathBuf>,
+    /// The seeds folder.
+    pub seeds: PathBuf,
+}
+
+/// How many twins a rule makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Per {
+    /// One for each feature; the same id again is refused as a duplicate.
+    Feature,
+    /// One for each distinct id.
+    Value,
+    /// One, before all features.
+    Set,
+}
+
+/// A rule from a feature to a twin.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Class of the twin.
+    pub class: ClassId,
+    /// Its name.
+    pub class_name: Arc<str>,
+    /// How many twins it makes.
+    pub per: Per,
+    /// All must hold.
+    pub when: Vec<Condition>,
+    /// The twin's id.
+    pub id: Template,
+    /// Where its geometry comes from; `None` leaves it alone.
+    pub geometry: Option<GeometryFrom>,
+    /// Its properties.
+    pub set: Vec<Setting>,
+    /// Its relationships.
+    pub relates: Vec<Relate>,
+}
+
+/// A condition on a column: its text is (or is not) one of these.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// The column.
+    pub column: Arc<str>,
+    /// The texts; an empty one means no value.
+    pub texts: Vec<Arc<str>>,
+    /// Whether it has to be one of them.
+    pub is: bool,
+}
+
+/// Where a geometry comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GeometryFrom {
+    /// The feature's own.
+    Feature,
+    /// A point from two columns in degrees.
+    Columns {
+        /// Longitude.
+        lon: Arc<str>,
+        /// Latitude.
+        lat: Arc<str>,
+    },
+}
+
+/// What a property is set to.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The property.
+    pub property: Arc<str>,
+    /// What values it takes.
+    pub schema: Schema,
+    /// Where its value comes from.
+    pub from: ValueFrom,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone)]
+pub enum ValueFrom {
+    /// The same for every twin.
+    Constant(Value),
+    /// A text made of columns.
+    Template(Template),
+    /// A column.
+    Column {
+        /// The column.
+        column: Arc<str>,
+        /// Values by the column's text, where only those are admitted.
+        map: Option<BTreeMap<Arc<str>, Value>>,
+        /// A number is multiplied by this.
+        factor: Option<f64>,
+    },
+}
+
+/// A relationship of the rule's twin.
+#[derive(Debug, Clone)]
+pub struct Relate {
+    /// All must hold, else there is no such relationship.
+    pub when: Vec<Condition>,
+    /// Name of the relationship.
+    pub relationship: Arc<str>,
+    /// Its target.
+    pub target: Target,
+    /// Whether the twin is fine without it.
+    pub optional: bool,
+}
+
+/// The target of a relationship.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// The twin of this id.
+    Id(Template),
+    /// The other way round: the relationship starts at the twin of this id and leads here.
+    From(Template),
+    /// The twin of this class whose shape holds the rule's geometry.
+    Within {
+        /// The class, subclasses included.
+        class: ClassId,
+        /// Its name.
+        name: Arc<str>,
+    },
+}
+
+impl Mapping {
+    /// Reads and checks a mapping; `file` names it in problems, its stem is the set's name.
+    ///
+    /// # Errors
+    /// All problems, each with its place.
+    pub fn parse(file: &str, text: &str, ontology: &Ontology) -> Result<Self, MappingError> {
+        read::read(file, text, ontology)
+    }
+
+    /// Reads and checks the mapping in a file.
+    ///
+    /// # Errors
+    /// All problems, each with its place; a file that cannot be read is one.
+    pub fn load(path: &Path, ontology: &Ontology) -> Result<Self, MappingError> {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&file, &text, ontology),
+            Err(error) => Err(MappingError::unreadable(&file, &error)),
+        }
+    }
+
+    /// The first of the set's files that exists, and its format.
+    pub fn find(&self, folders: &Folders) -> Option<(PathBuf, Format)> {
+        self.candidates(folders).find(|(path, _)| path.is_file())
+    }
+
+    /// The paths where the set's files may be.
+    pub fn candidates<'a>(
+        &'a self,
+        folders: &'a Folders,
+    ) -> impl Iterator<Item = (PathBuf, Format)> + 'a {
+        self.files.iter().filter_map(|file| {
+            let folder = match file.root {
+                Root::Data => folders.data.as_ref()?,
+                Root::Seeds => &folders.seeds,
+            };
+            Some((folder.join(&*file.name), file.format))
+        })
+    }
+
+    /// What the rules need of a file.
+    pub fn wanted(&self) -> Wanted {
+        let mut wanted = Wanted::default();
+        for rule in &self.rules {
+            let Rule {
+                class: _,
+                class_name: _,
+                per: _,
+                when,
+                id,
+                geometry,
+                set,
+                relates,
+            } = rule;
+            wanted
+                .columns
+                .extend(when.iter().map(|c| Arc::clone(&c.column)));
+            wanted.columns.extend(id.columns());
+            match geometry {
+                None => {}
+                Some(GeometryFrom::Feature) => wanted.geometry = true,
+                Some(GeometryFrom::Columns { lon, lat }) => {
+                    wanted.columns.extend([Arc::clone(lon), Arc::clone(lat)]);
+                }
+            }
+            for setting in set {
+                match &setting.from {
+                    ValueFrom::Constant(_) => {}
+                    ValueFrom::Template(template) => wanted.columns.extend(template.columns()),
+                    ValueFrom::Column { column, .. } => {
+                        wanted.columns.insert(Arc::clone(column));
+                    }
+                }
+            }
+            for relate in relates {
+                wanted
+                    .columns
+                    .extend(relate.when.iter().map(|c| Arc::clone(&c.column)));
+                match &relate.target {
+                    Target::Id(template) | Target::From(template) => {
+                        wanted.columns.extend(template.columns());
+                    }
+                    Target::Within { .. } => {}
+                }
+            }
+        }
+        // A feature's own id is not a column.
+        wanted.columns.remove("$id");
+        wanted
+    }
+
+    /// Whether a text means no value.
+    pub fn is_null(&self, text: &str) -> bool {
+        text.is_empty() || self.nulls.iter().any(|null| **null == *text)
+    }
+}

@@ -1,0 +1,588 @@
+//! TOML into a checked mapping: names against the ontology, constants against their schemas.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use ontology::{Class, Ontology, Schema, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::item::{Item, did_you_mean, json, kind};
+use super::problem::Problems;
+use super::{
+    Condition, GeometryFrom, Mapping, MappingError, Per, Relate, Root, Rule, Setting, SourceFile,
+    Target, Template, ValueFrom,
+};
+use crate::formats::{FORMAT_NAMES, Format};
+
+/// Properties that say where a twin's facts come from and on what terms.
+const SOURCE_PROPERTY: &str = "source";
+const LICENCE_PROPERTY: &str = "licence";
+
+pub(super) fn read(file: &str, text: &str, ontology: &Ontology) -> Result<Mapping, MappingError> {
+    let mut problems = Problems::new(file, text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        problems.add(
+            error.span().unwrap_or(0..0),
+            error.message().to_owned(),
+            None,
+        );
+    }
+    if !problems.is_empty() {
+        // What stands around broken syntax may be anything: its other problems would mislead.
+        return Err(problems.into_error());
+    }
+    let stem = Path::new(file)
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or(file);
+    let mut reader = Reader { problems, ontology };
+    let mapping = reader.mapping(stem, table.get_ref());
+    if reader.problems.is_empty() {
+        Ok(mapping)
+    } else {
+        Err(reader.problems.into_error())
+    }
+}
+
+pub(super) struct Reader<'o> {
+    pub(super) problems: Problems,
+    ontology: &'o Ontology,
+}
+
+impl<'o> Reader<'o> {
+    fn mapping(&mut self, set: &str, table: &DeTable<'_>) -> Mapping {
+        let known = [
+            "title",
+            "source",
+            "licence",
+            "attribution",
+            "null",
+            "file",
+            "twin",
+        ];
+        self.only(table, &known, "a mapping");
+        let whole = 0..0;
+        let mut needed = |key: &str| {
+            let found = self.needed(table, key, &whole, "a mapping");
+            found
+                .and_then(|value| self.text(value))
+                .unwrap_or_else(|| "".into())
+        };
+        let (title, source) = (needed("title"), needed("source"));
+        let (licence, attribution) = (needed("licence"), needed("attribution"));
+        let nulls = table
+            .get("null")
+            .map(|value| self.texts(value))
+            .unwrap_or_default();
+        let mut files = Vec::new();
+        for (table, span) in self.tables(table, "file") {
+            files.extend(self.file(table, &span));
+        }
+        let mut rules = Vec::new();
+        for (table, span) in self.tables(table, "twin") {
+            let origin = [(SOURCE_PROPERTY, &*source), (LICENCE_PROPERTY, &*licence)];
+            rules.extend(self.rule(table, &span, origin));
+        }
+        self.check_within(&rules, table);
+        Mapping {
+            set: set.into(),
+            title,
+            source,
+            licence,
+            attribution,
+            files,
+            rules,
+            nulls,
+        }
+    }
+
+    fn file(&mut self, table: &DeTable<'_>, span: &Range<usize>) -> Option<SourceFile> {
+        self.only(table, &["format", "in", "name"], "a file");
+        let item = self.needed(table, "name", span, "a file")?;
+        let name = self.text(item)?;
+        let inside = Path::new(&*name)
+            .components()
+            .all(|c| matches!(c, Component::Normal(_)));
+        if !inside || name.is_empty() {
+            let help = "a path below the folder, without `..`".to_owned();
+            self.problems
+                .add(item.span(), format!("`{name}` is no such path"), Some(help));
+        }
+        let root = match table.get("in") {
+            None => Some(Root::Data),
+            Some(item) => match &*self.text(item)? {
+                "data" => Some(Root::Data),
+                "seeds" => Some(Root::Seeds),
+                other => {
+                    let help = Some("`data` or `seeds`".to_owned());
+                    self.problems
+                        .add(item.span(), format!("there is no folder `{other}`"), help);
+                    None
+                }
+            },
+        };
+        let (given, format, reason) = if let Some(item) = table.get("format") {
+            let given = self.text(item)?;
+            let reason = format!("there is no format `{given}`");
+            (item, Format::named(&given), reason)
+        } else {
+            let reason = format!("the ending of `{name}` tells no format");
+            (item, Format::of_path(Path::new(&*name)), reason)
+        };
+        if format.is_none() {
+            let help = format!("say `format`, one of {}", FORMAT_NAMES.join(", "));
+            self.problems.add(given.span(), reason, Some(help));
+        }
+        Some(SourceFile {
+            root: root?,
+            name,
+            format: format?,
+        })
+    }
+
+    /// The rules of one table: one for each class that its `class` names.
+    fn rule(
+        &mut self,
+        table: &DeTable<'_>,
+        span: &Range<usize>,
+        origin: [(&str, &str); 2],
+    ) -> Vec<Rule> {
+        self.only(
+            table,
+            &["class", "geometry", "id", "per", "relate", "set", "when"],
+            "a rule",
+        );
+        let per = table
+            .get("per")
+            .map_or(Some(Per::Feature), |item| match &*self.text(item)? {
+                "feature" => Some(Per::Feature),
+                "value" => Some(Per::Value),
+                "set" => Some(Per::Set),
+                other => {
+                    let help = Some("`feature`, `value` or `set`".to_owned());
+                    self.problems
+                        .add(item.span(), format!("there is no `per` of `{other}`"), help);
+                    None
+                }
+            });
+        let id_item = self.needed(table, "id", span, "a rule");
+        let id = id_item.and_then(|item| self.template(item));
+        if let (Some(item), Some(id), Some(per)) = (id_item, &id, per) {
+            self.check_id(item, id, per);
+        }
+        let when = table
+            .get("when")
+            .map(|item| self.conditions(item))
+            .unwrap_or_default();
+        let geometry = table.get("geometry").and_then(|item| self.geometry(item));
+        let class_item = self.needed(table, "class", span, "a rule");
+        let classes = class_item
+            .map(|item| self.classes(item))
+            .unwrap_or_default();
+        let mut rules = Vec::new();
+        for (class, condition) in classes {
+            // Problems of the shared parts are the same for each class: those of one are enough.
+            if !rules.is_empty() && !self.problems.is_empty() {
+                break;
+            }
+            let mut set = self.settings(table, class);
+            for (name, text) in origin {
+                if let Some(property) = class.property(name)
+                    && property.schema == Schema::String
+                    && !set.iter().any(|setting| *setting.property == *name)
+                {
+                    set.push(Setting {
+                        property: Arc::clone(&property.name),
+                        schema: property.schema.clone(),
+                        from: ValueFrom::Constant(Value::Text(text.into())),
+                    });
+                }
+            }
+            let mut relates = Vec::new();
+            for (table, span) in self.tables(table, "relate") {
+                relates.extend(self.relate(table, &span, class, geometry.is_some()));
+            }
+            if let (Some(per), Some(id)) = (per, &id) {
+                rules.push(Rule {
+                    class: class.id,
+                    class_name: Arc::clone(&class.name),
+                    per,
+                    when: when.iter().cloned().chain(condition).collect(),
+                    id: id.clone(),
+                    geometry: geometry.clone(),
+                    set,
+                    relates,
+                });
+            }
+        }
+        rules
+    }
+
+    /// The class of a name, or the classes by a column's texts, each with its condition.
+    fn classes(&mut self, item: Item<'_>) -> Vec<(&'o Class, Option<Condition>)> {
+        let DeValue::Table(table) = item.get_ref() else {
+            return self
+                .class(item)
+                .map(|class| (class, None))
+                .into_iter()
+                .collect();
+        };
+        self.only(table, &["column", "map"], "a class");
+        let column = self.needed(table, "column", &item.span(), "a class");
+        let column = column.and_then(|item| self.text(item));
+        let map = self.needed(table, "map", &item.span(), "a class");
+        let map = map.and_then(|item| self.table(item));
+        let (Some(column), Some(map)) = (column, map) else {
+            return Vec::new();
+        };
+        let mut classes = Vec::new();
+        for (text, item) in map {
+            if let Some(class) = self.class(item) {
+                let (column, texts) = (Arc::clone(&column), vec![Arc::from(&**text.get_ref())]);
+                classes.push((
+                    class,
+                    Some(Condition {
+                        column,
+                        texts,
+                        is: true,
+                    }),
+                ));
+            }
+        }
+        classes
+    }
+
+    fn check_id(&mut self, item: Item<'_>, id: &Template, per: Per) {
+        let has_columns = id.columns().next().is_some();
+        if per == Per::Feature && !has_columns {
+            let help = "name a column, `rw:x:{code}`, or say per = \"value\" or \"set\"".to_owned();
+            self.problems.add(
+                item.span(),
+                "every feature would have the same id",
+                Some(help),
+            );
+        }
+        if per == Per::Set && has_columns {
+            let help = "per = \"value\" makes one twin for each distinct id".to_owned();
+            self.problems
+                .add(item.span(), "a twin of the set has no columns", Some(help));
+        }
+        if let Ok(sample) = id.fill(|_| Some("x".to_owned()))
+            && let Err(error) = twin_core::TwinId::new(&sample)
+        {
+            self.problems.add(item.span(), error.to_string(), None);
+        }
+    }
+
+    fn settings(&mut self, table: &DeTable<'_>, class: &Class) -> Vec<Setting> {
+        let Some(item) = table.get("set") else {
+            return Vec::new();
+        };
+        let Some(table) = self.table(item) else {
+            return Vec::new();
+        };
+        let mut set = Vec::new();
+        for (key, item) in table {
+            let Some(property) = class.property(key.get_ref()) else {
+                let names = class.properties.iter().map(|p| &*p.name);
+                let reason = format!("{} has no property `{}`", class.name, key.get_ref());
+                let help = did_you_mean(key.get_ref(), names);
+                self.problems.add(key.span(), reason, help);
+                continue;
+            };
+            if let Some(from) = self.value_from(item, &property.schema) {
+                let (property, schema) = (Arc::clone(&property.name), property.schema.clone());
+                set.push(Setting {
+                    property,
+                    schema,
+                    from,
+                });
+            }
+        }
+        // The order of a file is a matter of taste; that of a commit should not depend on it.
+        set.sort_by(|a, b| a.property.cmp(&b.property));
+        set
+    }
+
+    fn value_from(&mut self, item: Item<'_>, schema: &Schema) -> Option<ValueFrom> {
+        let table = match item.get_ref() {
+            DeValue::String(column) => {
+                let column = Arc::from(&**column);
+                return Some(ValueFrom::Column {
+                    column,
+                    map: None,
+                    factor: None,
+                });
+            }
+            DeValue::Table(table) => table,
+            _ => {
+                let help = "a column's name, { value = … }, { template = … } or { column = … }";
+                let reason = format!("expected where the value comes from, found {}", kind(item));
+                self.problems
+                    .add(item.span(), reason, Some(help.to_owned()));
+                return None;
+            }
+        };
+        self.only(
+            table,
+            &["column", "factor", "map", "template", "value"],
+            "a value",
+        );
+        let given: Vec<&str> = ["column", "template", "value"]
+            .into_iter()
+            .filter(|key| table.contains_key(*key))
+            .collect();
+        let extra = table.contains_key("map") || table.contains_key("factor");
+        match given[..] {
+            ["value"] if !extra => {
+                let item = table.get("value")?;
+                self.constant(item, schema).map(ValueFrom::Constant)
+            }
+            ["template"] if !extra => {
+                let item = table.get("template")?;
+                self.template(item).map(ValueFrom::Template)
+            }
+            ["column"] => {
+                let column = self.text(table.get("column")?)?;
+                let map = match table.get("map") {
+                    None => None,
+                    Some(item) => {
+                        let mut map = BTreeMap::new();
+                        for (text, item) in self.table(item)? {
+                            let value = self.constant(item, schema)?;
+                            map.insert(Arc::from(&**text.get_ref()), value);
+                        }
+                        Some(map)
+                    }
+                };
+                let factor = match table.get("factor") {
+                    None => None,
+                    Some(item) => Some(self.factor(item, schema)?),
+                };
+                Some(ValueFrom::Column {
+                    column,
+                    map,
+                    factor,
+                })
+            }
+            _ => {
+                let help = "exactly one of value, template and column; map and factor with column";
+                let reason = "it is not clear where the value comes from";
+                self.problems
+                    .add(item.span(), reason, Some(help.to_owned()));
+                None
+            }
+        }
+    }
+
+    fn factor(&mut self, item: Item<'_>, schema: &Schema) -> Option<f64> {
+        let factor = json(item.get_ref()).and_then(|json| json.as_f64());
+        let numeric = matches!(
+            schema,
+            Schema::Double | Schema::Integer { .. } | Schema::Long
+        );
+        if factor.is_none_or(|factor| !factor.is_finite() || factor == 0.0) {
+            self.problems
+                .add(item.span(), "a factor is a number other than 0", None);
+            return None;
+        }
+        if !numeric {
+            let reason = format!(
+                "a factor needs a number, and the property is {}",
+                schema.name()
+            );
+            self.problems.add(item.span(), reason, None);
+            return None;
+        }
+        factor
+    }
+
+    fn constant(&mut self, item: Item<'_>, schema: &Schema) -> Option<Value> {
+        let Some(json) = json(item.get_ref()) else {
+            let help = Some("dates and times stand as texts".to_owned());
+            self.problems
+                .add(item.span(), format!("{} is no value", kind(item)), help);
+            return None;
+        };
+        match schema.parse(&json) {
+            Ok(value) => Some(value),
+            Err(misfit) => {
+                let help = misfit
+                    .suggestion
+                    .as_ref()
+                    .map(|s| format!("did you mean `{s}`?"));
+                self.problems.add(item.span(), misfit.reason, help);
+                None
+            }
+        }
+    }
+
+    fn geometry(&mut self, item: Item<'_>) -> Option<GeometryFrom> {
+        match item.get_ref() {
+            DeValue::String(text) if *text == "feature" => Some(GeometryFrom::Feature),
+            DeValue::Table(table) => {
+                self.only(table, &["lat", "lon"], "a geometry");
+                let lon = self.needed(table, "lon", &item.span(), "a geometry");
+                let lon = lon.and_then(|item| self.text(item));
+                let lat = self.needed(table, "lat", &item.span(), "a geometry");
+                let lat = lat.and_then(|item| self.text(item));
+                Some(GeometryFrom::Columns {
+                    lon: lon?,
+                    lat: lat?,
+                })
+            }
+            _ => {
+                let help = "\"feature\", or { lon = \"column\", lat = \"column\" }".to_owned();
+                self.problems
+                    .add(item.span(), "this is no source of geometry", Some(help));
+                None
+            }
+        }
+    }
+
+    fn conditions(&mut self, item: Item<'_>) -> Vec<Condition> {
+        let mut conditions = Vec::new();
+        let Some(table) = self.table(item) else {
+            return conditions;
+        };
+        for (column, item) in table {
+            let column = Arc::from(&**column.get_ref());
+            let (texts, is) = match item.get_ref() {
+                DeValue::Table(table) => {
+                    self.only(table, &["not"], "a condition");
+                    let not = self.needed(table, "not", &item.span(), "a condition");
+                    (not.map(|item| self.texts(item)).unwrap_or_default(), false)
+                }
+                _ => (self.texts(item), true),
+            };
+            conditions.push(Condition { column, texts, is });
+        }
+        conditions
+    }
+
+    fn relate(
+        &mut self,
+        table: &DeTable<'_>,
+        span: &Range<usize>,
+        class: &Class,
+        has_geometry: bool,
+    ) -> Option<Relate> {
+        let keys = [
+            "from",
+            "optional",
+            "relationship",
+            "target",
+            "when",
+            "within",
+        ];
+        self.only(table, &keys, "a relationship");
+        let optional = match table.get("optional") {
+            None => false,
+            Some(item) => item.get_ref().as_bool().unwrap_or_else(|| {
+                self.problems
+                    .add(item.span(), "`optional` is true or false", None);
+                false
+            }),
+        };
+        let when = table
+            .get("when")
+            .map(|item| self.conditions(item))
+            .unwrap_or_default();
+        let item = self.needed(table, "relationship", span, "a relationship")?;
+        let name = self.text(item)?;
+        if let (Some(from), None, None) =
+            (table.get("from"), table.get("target"), table.get("within"))
+        {
+            let Some(kind) = self.ontology.relationship_named(&name) else {
+                let names = self.ontology.relationships().iter().map(|kind| &*kind.name);
+                let help = did_you_mean(&name, names);
+                self.problems
+                    .add(item.span(), format!("no class has `{name}`"), help);
+                return None;
+            };
+            let target = Target::From(self.template(from)?);
+            return Some(Relate {
+                when,
+                relationship: Arc::clone(&kind.name),
+                target,
+                optional,
+            });
+        }
+        let Some(relationship) = class.relationship(&name) else {
+            let names = class.relationships.iter().map(|r| &*r.name);
+            let help = did_you_mean(&name, names);
+            let reason = format!("{} has no relationship `{name}`", class.name);
+            self.problems.add(item.span(), reason, help);
+            return None;
+        };
+        let target = match (table.get("target"), table.get("within")) {
+            (Some(item), None) => Target::Id(self.template(item)?),
+            (None, Some(item)) => {
+                let within = self.class(item)?;
+                if !has_geometry {
+                    let help = "give the rule a geometry".to_owned();
+                    self.problems
+                        .add(item.span(), "`within` needs a geometry", Some(help));
+                }
+                if let Some(target) = relationship.target
+                    && !self.ontology.is_a(within.id, target)
+                {
+                    let target = &self.ontology.class(target).name;
+                    let reason =
+                        format!("`{name}` leads to {target}, which {} is not", within.name);
+                    self.problems.add(item.span(), reason, None);
+                }
+                Target::Within {
+                    class: within.id,
+                    name: Arc::clone(&within.name),
+                }
+            }
+            _ => {
+                let help = "the twin of an id, or the one that holds the geometry".to_owned();
+                let reason = "a relationship has one of `target`, `from` and `within`";
+                self.problems.add(span.clone(), reason, Some(help));
+                return None;
+            }
+        };
+        Some(Relate {
+            when,
+            relationship: Arc::clone(&relationship.name),
+            target,
+            optional,
+        })
+    }
+
+    /// A class that the set itself makes may not be complete when it is looked into.
+    fn check_within(&mut self, rules: &[Rule], table: &DeTable<'_>) {
+        for rule in rules {
+            for relate in &rule.relates {
+                if let Target::Within { class, name } = &relate.target
+                    && rules
+                        .iter()
+                        .any(|other| self.ontology.is_a(other.class, *class))
+                {
+                    let span = table.get("twin").map_or(0..0, Spanned::span);
+                    let help = "import it from a set of its own, first".to_owned();
+                    let reason = format!("`within = \"{name}\"` looks for what this set makes");
+                    self.problems.add(span, reason, Some(help));
+                }
+            }
+        }
+    }
+
+    fn class(&mut self, item: Item<'_>) -> Option<&'o Class> {
+        let name = self.text(item)?;
+        let ontology = self.ontology;
+        let class = ontology.class_named(&name);
+        if class.is_none() {
+            let help = did_you_mean(&name, ontology.classes().iter().map(|c| &*c.name));
+            self.problems
+                .add(item.span(), format!("there is no class `{name}`"), help);
+        }
+        class
+    }
+}

@@ -1,0 +1,183 @@
+//! What mappings say when they are wrong: all of it at once, each with its place.
+
+use super::*;
+
+fn ontology() -> Ontology {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds/ontology");
+    match Ontology::load_dir(&seeds) {
+        Ok((ontology, _)) => ontology,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+const HEAD: &str = "title = \"t\"\nsource = \"s\"\nlicence = \"l\"\nattribution = \"a\"\n";
+
+fn problems(text: &str) -> String {
+    match Mapping::parse("dir/test.toml", text, &ontology()) {
+        Ok(_) => panic!("no problem was found"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once_with_their_line_and_a_remedy() {
+    let text = format!(
+        "{HEAD}atribution = \"b\"
+[[file]]
+name = \"../secret.csv\"
+[[file]]
+name = \"a.xlsx\"
+[[file]]
+name = \"a.csv\"
+format = \"cvs\"
+in = \"dta\"
+[[twin]]
+class = \"Vilage\"
+id = \"rw:village:{{id}}\"
+[[twin]]
+class = \"Village\"
+id = \"rw:village\"
+per = \"row\"
+geometry = \"point\"
+[twin.set]
+populaton = \"people\"
+name = 5
+code = {{ value = 3 }}
+households = {{ column = \"h\", map = {{ few = 3, many = \"lots\" }} }}
+surface = {{ column = \"s\", template = \"{{s}}\" }}
+licence = {{ column = \"l\", factor = 2 }}
+synthetic = {{ template = \"{{s\" }}
+[[twin.relate]]
+relationship = \"partof\"
+target = \"rw:cell:{{cell}}\"
+[[twin.relate]]
+relationship = \"partOf\"
+within = \"Cell\"
+target = \"rw:cell:{{cell}}\"
+"
+    );
+    let told = problems(&text);
+    assert!(
+        told.starts_with("17 problems in the mapping dir/test.toml\n"),
+        "{told}"
+    );
+    // The list is long on purpose: a change of any text or place shows here.
+    let lines: Vec<&str> = told.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "dir/test.toml:5: a mapping has no key `atribution`",
+            "  help: did you mean `attribution`?",
+            "dir/test.toml:7: `../secret.csv` is no such path",
+            "  help: a path below the folder, without `..`",
+            "dir/test.toml:9: the ending of `a.xlsx` tells no format",
+            "  help: say `format`, one of csv, geojson, geojsonl, parquet, tsv",
+            "dir/test.toml:12: there is no format `cvs`",
+            "  help: say `format`, one of csv, geojson, geojsonl, parquet, tsv",
+            "dir/test.toml:13: there is no folder `dta`",
+            "  help: `data` or `seeds`",
+            "dir/test.toml:15: there is no class `Vilage`",
+            "  help: did you mean `Village`?",
+            "dir/test.toml:20: there is no `per` of `row`",
+            "  help: `feature`, `value` or `set`",
+            "dir/test.toml:21: this is no source of geometry",
+            "  help: \"feature\", or { lon = \"column\", lat = \"column\" }",
+            "dir/test.toml:23: Village has no property `populaton`",
+            "  help: did you mean `population`?",
+            "dir/test.toml:24: expected where the value comes from, found a number",
+            "  help: a column's name, { value = \u{2026} }, { template = \u{2026} } or { column = \u{2026} }",
+            "dir/test.toml:25: expected a text, found 3",
+            "dir/test.toml:26: expected an integer from -2147483648 to 2147483647, found the text \"lots\"",
+            "dir/test.toml:27: it is not clear where the value comes from",
+            "  help: exactly one of value, template and column; map and factor with column",
+            "dir/test.toml:28: a factor needs a number, and the property is a text",
+            "dir/test.toml:29: a `{` is not closed; columns stand as `{column}`",
+            "dir/test.toml:31: Village has no relationship `partof`",
+            "  help: did you mean `partOf`?",
+            "dir/test.toml:33: a relationship has one of `target`, `from` and `within`",
+            "  help: the twin of an id, or the one that holds the geometry",
+        ]
+    );
+}
+
+#[test]
+fn broken_toml_is_told_with_its_line() {
+    let told = problems(&format!("{HEAD}[[file]\nname = 1\n"));
+    assert!(told.contains("dir/test.toml:5:"), "{told}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let told = problems("title = 3\n[[twin]]\n[[file]]\n");
+    for text in [
+        "expected a text, found a number",
+        "a mapping needs `source`",
+        "a mapping needs `licence`",
+        "a mapping needs `attribution`",
+        "a rule needs `id`",
+        "a rule needs `class`",
+        "a file needs `name`",
+    ] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+    let told = problems(HEAD);
+    assert!(
+        told.contains("there is no `[[file]]`") && told.contains("there is no `[[twin]]`"),
+        "{told}"
+    );
+}
+
+#[test]
+fn ids_that_cannot_work_are_refused() {
+    let rule = |rest: &str| {
+        problems(&format!(
+            "{HEAD}[[file]]\nname = \"a.csv\"\n[[twin]]\nclass = \"Village\"\n{rest}"
+        ))
+    };
+    assert!(rule("id = \"rw:village\"").contains("every feature would have the same id"));
+    assert!(rule("id = \"rw:{c}\"\nper = \"set\"").contains("a twin of the set has no columns"));
+    assert!(rule("id = \"rw village {c}\"").contains("is not a twin id"));
+}
+
+#[test]
+fn a_search_in_what_the_set_makes_itself_is_refused() {
+    let told = problems(&format!(
+        "{HEAD}[[file]]\nname = \"a.geojson\"\n[[twin]]\nclass = \"Village\"\nid = \"v:{{c}}\"\n\
+         geometry = \"feature\"\n[[twin.relate]]\nrelationship = \"partOf\"\nwithin = \"Village\"\n"
+    ));
+    assert!(told.contains("looks for what this set makes"), "{told}");
+    let told = problems(&format!(
+        "{HEAD}[[file]]\nname = \"a.csv\"\n[[twin]]\nclass = \"Hospital\"\nid = \"h:{{c}}\"\n\
+         [[twin.relate]]\nrelationship = \"locatedIn\"\nwithin = \"Province\"\n"
+    ));
+    assert!(told.contains("`within` needs a geometry"), "{told}");
+    assert!(
+        told.contains("leads to Village, which Province is not"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_mapping_that_cannot_be_read_says_so() {
+    let error = Mapping::load(Path::new("/nowhere/x.toml"), &ontology()).unwrap_err();
+    assert!(error.to_string().contains("cannot be read"), "{error}");
+}
+
+#[test]
+fn a_mapping_wants_exactly_the_columns_it_names() {
+    let text = format!(
+        "{HEAD}[[file]]\nname = \"a.csv\"\n[[twin]]\nclass = {{ column = \"kind\", map = {{ h = \"Hospital\" }} }}\n\
+         id = \"h:{{code|slug}}\"\nwhen = {{ open = \"yes\" }}\ngeometry = {{ lon = \"x\", lat = \"y\" }}\n\
+         [twin.set]\nname = \"label\"\n[[twin.relate]]\nrelationship = \"operates\"\nfrom = \"i:{{owner}}\"\n"
+    );
+    let mapping = Mapping::parse("a/set.toml", &text, &ontology()).unwrap();
+    assert_eq!(&*mapping.set, "set");
+    let wanted = mapping.wanted();
+    let columns: Vec<&str> = wanted.columns.iter().map(|c| &**c).collect();
+    assert_eq!(
+        columns,
+        ["code", "kind", "label", "open", "owner", "x", "y"]
+    );
+    assert!(!wanted.geometry);
+    assert!(mapping.is_null("") && !mapping.is_null("-999"));
+}

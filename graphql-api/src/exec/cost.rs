@@ -1,0 +1,173 @@
+//! What a query may cost, from its text, its variables and the model alone.
+//!
+//! # Invariants
+//! - A query's nodes are at least the twins that its answer can hold: each list counts as many
+//!   twins as its `first` allows, and what is asked of each of them again.
+
+use async_graphql::parser::types::{Selection, SelectionSet};
+use ontology::ClassId;
+
+use super::root::DEFAULT_NEAREST;
+use super::select::Ask;
+use crate::api::{Api, TwinType};
+use crate::error::Fault;
+use crate::limits::{DEFAULT_PAGE, MAX_NODES};
+
+/// Areas that commonly hold one point: country, province, district, sector, cell, village, and
+/// some more.
+const USUAL_AREAS: u64 = 10;
+
+/// What a query costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    /// Twins that the answer can hold.
+    pub(crate) nodes: u64,
+    /// Twins that may be looked at beside those.
+    pub(crate) scanned: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Root,
+    Twins(TwinType),
+    Connection(TwinType),
+    Edge(TwinType),
+    Near,
+    Leaf,
+}
+
+/// The cost of a query's root selection; an error if it is too much.
+pub(crate) fn of(
+    api: &Api,
+    ask: Ask<'_>,
+    count: impl Fn(ClassId) -> usize,
+    set: &SelectionSet,
+) -> Result<Cost, Fault> {
+    let mut walk = Walk {
+        api,
+        ask,
+        count: &count,
+        scanned: 0,
+    };
+    let nodes = walk.set(set, Place::Root);
+    if nodes > MAX_NODES {
+        return Err(Fault::too_costly(format!(
+            "the answer could hold {nodes} twins by its `first` arguments, and {MAX_NODES} are allowed (MAX_NODES): \
+             ask for smaller pages of nested lists, or in steps"
+        )));
+    }
+    Ok(Cost {
+        nodes,
+        scanned: walk.scanned,
+    })
+}
+
+struct Walk<'a> {
+    api: &'a Api,
+    ask: Ask<'a>,
+    count: &'a dyn Fn(ClassId) -> usize,
+    scanned: u64,
+}
+
+impl Walk<'_> {
+    fn set(&mut self, set: &SelectionSet, place: Place) -> u64 {
+        let mut sum = 0_u64;
+        for item in &set.items {
+            let cost = match &item.node {
+                Selection::Field(field) => self.field(&field.node, place),
+                Selection::InlineFragment(fragment) => {
+                    let on = fragment.node.type_condition.as_ref();
+                    let place = self.narrowed(place, on.map(|on| on.node.on.node.as_str()));
+                    self.set(&fragment.node.selection_set.node, place)
+                }
+                Selection::FragmentSpread(spread) => {
+                    let name = spread.node.fragment_name.node.as_str();
+                    match self.ask.document.fragments.get(name) {
+                        Some(fragment) => {
+                            let on = fragment.node.type_condition.node.on.node.as_str();
+                            let place = self.narrowed(place, Some(on));
+                            self.set(&fragment.node.selection_set.node, place)
+                        }
+                        None => 0,
+                    }
+                }
+            };
+            sum = sum.saturating_add(cost);
+        }
+        sum
+    }
+
+    fn narrowed(&self, place: Place, on: Option<&str>) -> Place {
+        match (place, on.and_then(|on| self.api.typed(on))) {
+            (Place::Twins(_), Some(ty)) => Place::Twins(ty),
+            (place, _) => place,
+        }
+    }
+
+    fn field(&mut self, field: &async_graphql::parser::types::Field, place: Place) -> u64 {
+        let name = field.name.node.as_str();
+        let set = &field.selection_set.node;
+        let given = |name: &str, default: usize| {
+            let count = self.ask.argument(field, name).and_then(|n| n.as_u64());
+            count.unwrap_or(default as u64)
+        };
+        let (times, inner) = match (place, name) {
+            (Place::Root, "twin") => (1, Place::Twins(TwinType::Twin)),
+            (Place::Root, "nearest") => (given("k", DEFAULT_NEAREST), Place::Near),
+            (Place::Root, "containing") => (USUAL_AREAS, Place::Twins(TwinType::Twin)),
+            (Place::Root, "traverse") => (
+                given("first", DEFAULT_PAGE),
+                Place::Connection(TwinType::Twin),
+            ),
+            (Place::Root, name) => match self.api.listed(name) {
+                Some(class) => {
+                    let conditional = ["where", "orderBy", "space"]
+                        .iter()
+                        .any(|a| field.get_argument(a).is_some());
+                    if conditional {
+                        self.scanned = self.scanned.saturating_add((self.count)(class) as u64);
+                    }
+                    let first = given("first", DEFAULT_PAGE);
+                    (first, Place::Connection(self.api.twins_of(class)))
+                }
+                None => return 0,
+            },
+            (Place::Near, "twin") => (1, Place::Twins(TwinType::Twin)),
+            (Place::Connection(ty), "edges") => (1, Place::Edge(ty)),
+            (Place::Edge(ty), "node") => (1, Place::Twins(ty)),
+            (Place::Twins(_), "related") => (
+                given("first", DEFAULT_PAGE),
+                Place::Connection(TwinType::Twin),
+            ),
+            (Place::Twins(TwinType::Any(class) | TwinType::Object(class)), name) => {
+                match self.api.class(class).relationship(name) {
+                    Some(relationship) => {
+                        let target = self.api.target(relationship.target);
+                        if relationship.max == Some(1) {
+                            (1, Place::Twins(target))
+                        } else {
+                            (given("first", DEFAULT_PAGE), Place::Connection(target))
+                        }
+                    }
+                    None => return 0,
+                }
+            }
+            _ => (0, Place::Leaf),
+        };
+        let each = self.set(set, inner);
+        // A twin counts itself where the place is one; a connection's twins count at the list.
+        let own = u64::from(matches!(
+            inner,
+            Place::Twins(_) | Place::Connection(_) | Place::Near
+        ));
+        let own = if matches!(
+            (place, inner),
+            (Place::Edge(_) | Place::Near, Place::Twins(_))
+        ) {
+            0
+        } else {
+            own
+        };
+        times.saturating_mul(own.saturating_add(each))
+    }
+}

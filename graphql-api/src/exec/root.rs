@@ -1,0 +1,239 @@
+//! The fields of the query root: what each asks for, compiled from its arguments.
+
+use async_graphql::parser::types::SelectionSet;
+use ontology::ClassId;
+use serde_json::Value as Json;
+use twin_core::space::{Point, Region, Relation};
+use twin_core::{Step, TwinId, TwinRef, View};
+
+use super::filter::Filter;
+use super::order::{Order, Place};
+use super::plan::{Connection, Field, Planner, Twins, direction_named};
+use super::region;
+use super::select::{Merged, members};
+use crate::error::{Code, Fault};
+use crate::limits::{MAX_PAGE, MAX_TRAVERSAL_STARTS, MAX_TRAVERSAL_STEPS};
+
+/// A field of the query root.
+#[derive(Debug)]
+pub(crate) enum Root<'q> {
+    Typename,
+    Position,
+    /// A twin by id.
+    Twin(Option<TwinRef>, Twins<'q>),
+    List(Box<ListPlan<'q>>),
+    Nearest(Box<NearestPlan<'q>>),
+    Containing(Vec<TwinRef>, Twins<'q>),
+    Traverse(Box<TraversePlan<'q>>),
+    /// Arguments that do not fit; whether the field may be null.
+    Failed(Fault, bool),
+}
+
+/// A list of a class.
+#[derive(Debug)]
+pub(crate) struct ListPlan<'q> {
+    pub(crate) class: ClassId,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) space: Option<(Region, Relation)>,
+    pub(crate) order: Order,
+    pub(crate) first: usize,
+    pub(crate) after: Option<Place>,
+    pub(crate) connection: Connection<'q>,
+}
+
+/// The twins nearest to a point.
+#[derive(Debug)]
+pub(crate) struct NearestPlan<'q> {
+    pub(crate) class: ClassId,
+    pub(crate) point: Point,
+    pub(crate) k: usize,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) fields: Vec<Field<'q, NearPart<'q>>>,
+}
+
+/// A field of `Near`.
+#[derive(Debug)]
+pub(crate) enum NearPart<'q> {
+    Typename,
+    Twin(Twins<'q>),
+    Metres,
+}
+
+/// The ends of a path of steps.
+#[derive(Debug)]
+pub(crate) struct TraversePlan<'q> {
+    pub(crate) from: Vec<TwinRef>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) first: usize,
+    pub(crate) after: Option<Place>,
+    pub(crate) connection: Connection<'q>,
+}
+
+/// The plan of a query: its root fields in order.
+pub(crate) fn plan<'q>(
+    planner: Planner<'q>,
+    view: &View,
+    set: &'q SelectionSet,
+) -> Vec<Field<'q, Root<'q>>> {
+    planner.object(&[set], "Query", |merged| root(planner, view, merged))
+}
+
+fn root<'q>(planner: Planner<'q>, view: &View, merged: &Merged<'q>) -> Root<'q> {
+    let name = merged.name();
+    let planned = match name {
+        "__typename" => Ok(Root::Typename),
+        "position" => Ok(Root::Position),
+        "twin" => twin(planner, view, merged),
+        "nearest" => nearest(planner, merged),
+        "containing" => containing(planner, view, merged),
+        "traverse" => traverse(planner, view, merged),
+        name => match planner.api.listed(name) {
+            Some(class) => list(planner, view, merged, class),
+            None => Err(Fault::unknown("field", name, [])),
+        },
+    };
+    planned.unwrap_or_else(|fault| Root::Failed(fault.at(merged.pos), name == "twin"))
+}
+
+fn twin<'q>(planner: Planner<'q>, view: &View, merged: &Merged<'q>) -> Result<Root<'q>, Fault> {
+    let id = planner.ask.required_text(merged.field, "id")?;
+    let id = TwinId::new(&id).map_err(|error| Fault::invalid(error.to_string()))?;
+    Ok(Root::Twin(view.twin(&id), Twins::new(merged.sets.clone())))
+}
+
+fn list<'q>(
+    planner: Planner<'q>,
+    view: &View,
+    merged: &Merged<'q>,
+    class: ClassId,
+) -> Result<Root<'q>, Fault> {
+    let (api, argument) = (planner.api, |name| planner.ask.argument(merged.field, name));
+    let filter = argument("where").map(|conditions| Filter::compile(api, class, &conditions));
+    let space = argument("space").map(|space| region::compile(view, &space));
+    let order = argument("orderBy").map(|order| Order::compile(api, class, &order));
+    let order = order.transpose()?.unwrap_or_default();
+    let (first, after) = planner.page(merged)?;
+    let after = after.map(|cursor| order.place_of(&cursor)).transpose()?;
+    let connection = planner.connection(&merged.sets, planner.list_prefix(class));
+    Ok(Root::List(Box::new(ListPlan {
+        class,
+        filter: filter.transpose()?,
+        space: space.transpose()?,
+        order,
+        first,
+        after,
+        connection,
+    })))
+}
+
+fn nearest<'q>(planner: Planner<'q>, merged: &Merged<'q>) -> Result<Root<'q>, Fault> {
+    let class = planner.ask.required_text(merged.field, "class")?;
+    let class = planner.api.class_named(&class)?.id;
+    let point = point_argument(planner, merged, "to")?;
+    let k = planner
+        .ask
+        .count(merged.field, "k", DEFAULT_NEAREST, MAX_PAGE)?;
+    let conditions = planner.ask.argument(merged.field, "where");
+    let filter = conditions.map(|conditions| Filter::compile(planner.api, class, &conditions));
+    let filter = filter.transpose()?;
+    let fields = planner.object(&merged.sets, "Near", |part| match part.name() {
+        "twin" => NearPart::Twin(Twins::new(part.sets.clone())),
+        "metres" => NearPart::Metres,
+        _ => NearPart::Typename,
+    });
+    Ok(Root::Nearest(Box::new(NearestPlan {
+        class,
+        point,
+        k,
+        filter,
+        fields,
+    })))
+}
+
+/// `k` where the query says nothing.
+pub(crate) const DEFAULT_NEAREST: usize = 10;
+
+fn containing<'q>(
+    planner: Planner<'q>,
+    view: &View,
+    merged: &Merged<'q>,
+) -> Result<Root<'q>, Fault> {
+    let point = point_argument(planner, merged, "point")?;
+    let class = match planner.ask.text(merged.field, "class")? {
+        Some(name) => Some(planner.api.class_named(&name)?.id),
+        None => None,
+    };
+    let found = view.containing(point, class);
+    if found.len() > MAX_PAGE {
+        return Err(Fault::too_costly(format!(
+            "{} twins hold the point, and {MAX_PAGE} are the most of one answer: name a `class`",
+            found.len()
+        )));
+    }
+    Ok(Root::Containing(found, Twins::new(merged.sets.clone())))
+}
+
+fn traverse<'q>(planner: Planner<'q>, view: &View, merged: &Merged<'q>) -> Result<Root<'q>, Fault> {
+    let list = |name: &str, limit: usize, limited: &str| {
+        let items = match planner.ask.argument(merged.field, name) {
+            None => Vec::new(),
+            Some(Json::Array(items)) => items,
+            Some(single) => vec![single],
+        };
+        if items.len() > limit {
+            let message = format!(
+                "`{name}` has {} entries, and {limit} are allowed ({limited})",
+                items.len()
+            );
+            return Err(Fault::too_costly(message));
+        }
+        Ok(items)
+    };
+    let starts = list("from", MAX_TRAVERSAL_STARTS, "MAX_TRAVERSAL_STARTS")?;
+    let from = starts.iter().map(|id| {
+        let id = id
+            .as_str()
+            .ok_or_else(|| Fault::invalid("`from` holds ids"))?;
+        view.find(id)
+            .ok_or_else(|| Fault::new(Code::NotFound, format!("`from`: there is no twin `{id}`")))
+    });
+    let from = from.collect::<Result<_, _>>()?;
+    let steps = list("steps", MAX_TRAVERSAL_STEPS, "MAX_TRAVERSAL_STEPS")?;
+    let steps = steps
+        .iter()
+        .map(|step| one_step(planner, step))
+        .collect::<Result<_, _>>()?;
+    let (first, after) = planner.page(merged)?;
+    let after = after
+        .map(|cursor| Order::default().place_of(&cursor))
+        .transpose()?;
+    let connection = planner.connection(&merged.sets, planner.any_prefix());
+    Ok(Root::Traverse(Box::new(TraversePlan {
+        from,
+        steps,
+        first,
+        after,
+        connection,
+    })))
+}
+
+fn one_step(planner: Planner<'_>, step: &Json) -> Result<Step, Fault> {
+    let step = members("a step", step, &["relationship", "direction", "class"])?;
+    let text = |name: &str| step.get(name).and_then(Json::as_str);
+    let relationship =
+        text("relationship").ok_or_else(|| Fault::invalid("a step names its `relationship`"))?;
+    let class = text("class")
+        .map(|name| planner.api.class_named(name))
+        .transpose()?;
+    Ok(Step {
+        relationship: planner.api.relationship_named(relationship)?.id,
+        direction: direction_named(text("direction"))?,
+        class: class.map(|class| class.id),
+    })
+}
+
+fn point_argument(planner: Planner<'_>, merged: &Merged<'_>, name: &str) -> Result<Point, Fault> {
+    let value = planner.ask.argument(merged.field, name);
+    let value = value.ok_or_else(|| Fault::invalid(format!("`{name}` is required")))?;
+    region::point(name, &value)
+}

@@ -1,0 +1,446 @@
+//! Writing the answer: plans and one view in, JSON bytes out.
+//!
+//! # Invariants
+//! - Everything in one answer is of one [`View`].
+//! - A field that fails is `null` with an error that has its path; where it cannot be null, the
+//!   nearest field around it that can is, and nothing of it stays in the bytes.
+//! - The bytes are bounded, and so is the time.
+
+use async_graphql::Pos;
+use ontology::Value;
+use twin_core::{Latest, TwinRef, View};
+
+use super::order::Order;
+use super::page::{self, Clock, Page, Row};
+use super::plan::{
+    Connection, ConnectionPart, EdgePart, Field, Member, PagePart, Part, Planner, ReadingPart,
+    RelatedPlan, Show, Twins,
+};
+use super::root::{ListPlan, NearPart, NearestPlan, Root};
+use crate::error::Fault;
+use crate::limits::{MAX_ANSWER_BYTES, MAX_ERRORS};
+
+/// A part of an error's path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step<'q> {
+    Key(&'q str),
+    Index(usize),
+}
+
+/// An error and where it belongs.
+#[derive(Debug)]
+pub(crate) struct Reported<'q> {
+    pub(crate) fault: Fault,
+    pub(crate) path: Vec<Step<'q>>,
+}
+
+/// Why writing a field ended early.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// It failed and cannot be null; its error is reported.
+    Bubble,
+    /// The whole answer ends; its error is reported.
+    Abort,
+}
+
+type Written = Result<(), Stop>;
+
+/// An answer while it is written.
+#[derive(Debug)]
+pub(crate) struct Run<'v, 'q> {
+    view: &'v View,
+    planner: Planner<'q>,
+    pub(crate) out: Vec<u8>,
+    pub(crate) errors: Vec<Reported<'q>>,
+    /// Errors beyond [`MAX_ERRORS`].
+    pub(crate) more_errors: usize,
+    path: Vec<Step<'q>>,
+    clock: Clock,
+}
+
+/// How cursors of a list are made.
+enum Cursors<'p, 'q> {
+    Order(&'p Order),
+    Related(&'p RelatedPlan<'q>, TwinRef),
+}
+
+impl<'v, 'q> Run<'v, 'q> {
+    /// Writes into `out`.
+    pub(crate) fn new(view: &'v View, planner: Planner<'q>, out: Vec<u8>) -> Self {
+        Self {
+            view,
+            planner,
+            out,
+            errors: Vec::new(),
+            more_errors: 0,
+            path: Vec::new(),
+            clock: Clock::start(),
+        }
+    }
+
+    /// Writes the value of `data`.
+    pub(crate) fn query(&mut self, fields: &[Field<'q, Root<'q>>]) {
+        let start = self.out.len();
+        if self.object(fields, |run, field| run.root(field)).is_err() {
+            self.out.truncate(start);
+            self.text("null");
+        }
+    }
+
+    fn root(&mut self, field: &Field<'q, Root<'q>>) -> Written {
+        match &field.kind {
+            Root::Typename => self.quoted("Query"),
+            Root::Position => self.quoted(&self.view.position().to_string()),
+            Root::Twin(None, _) => self.text("null"),
+            Root::Twin(Some(twin), twins) => return self.nullable(|run| run.twin(*twin, twins)),
+            Root::List(plan) => return self.list(plan, field.pos),
+            Root::Nearest(plan) => return self.nearest(plan, field.pos),
+            Root::Containing(found, twins) => {
+                return self.array(found, |run, twin| run.twin(*twin, twins));
+            }
+            Root::Traverse(plan) => {
+                let page = page::traverse(self.view, plan).map_err(|f| self.fail(f, field.pos))?;
+                let order = Order::default();
+                return self.connection(&plan.connection, &page, &Cursors::Order(&order));
+            }
+            Root::Failed(fault, nullable) => {
+                let stop = self.fail(fault.clone(), field.pos);
+                if !nullable {
+                    return Err(stop);
+                }
+                self.text("null");
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, plan: &ListPlan<'q>, pos: Pos) -> Written {
+        let page = page::list(self.planner.api, self.view, plan, &self.clock);
+        let page = page.map_err(|fault| self.fail(fault, pos))?;
+        self.connection(&plan.connection, &page, &Cursors::Order(&plan.order))
+    }
+
+    fn nearest(&mut self, plan: &NearestPlan<'q>, pos: Pos) -> Written {
+        let found = page::nearest(self.view, plan, &self.clock);
+        let found = found.map_err(|fault| self.fail(fault, pos))?;
+        self.array(&found, |run, (twin, metres)| {
+            run.object(&plan.fields, |run, field| {
+                match &field.kind {
+                    NearPart::Typename => run.quoted("Near"),
+                    NearPart::Twin(twins) => return run.twin(*twin, twins),
+                    NearPart::Metres => run.json(metres),
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn twin(&mut self, twin: TwinRef, twins: &Twins<'q>) -> Written {
+        if self.out.len() > MAX_ANSWER_BYTES {
+            let fault = Fault::too_costly(format!(
+                "the answer is larger than {MAX_ANSWER_BYTES} bytes (MAX_ANSWER_BYTES): ask for fewer twins or fields"
+            ));
+            return Err(self.abort(fault));
+        }
+        if !self.clock.tick()
+            && let Err(fault) = self.clock.check()
+        {
+            return Err(self.abort(fault));
+        }
+        let plan = twins.plan(self.planner, self.view.class_id(twin));
+        self.object(&plan, |run, field| run.member(twin, field))
+    }
+
+    fn member(&mut self, twin: TwinRef, field: &Field<'q, Member<'q>>) -> Written {
+        let view = self.view;
+        match &field.kind {
+            Member::Typename | Member::Class => self.quoted(&view.class(twin).name),
+            // An id is of characters that need no escape.
+            Member::Id => self.quoted(view.id(twin).as_str()),
+            Member::Revision => self.quoted(&view.revision(twin).to_string()),
+            Member::Null => self.text("null"),
+            Member::Geometry => match view.shape(twin) {
+                Some(shape) => shape.write_geojson(&mut self.out),
+                None => self.text("null"),
+            },
+            Member::Property(column, show) => match view.value(twin, *column) {
+                Some(value) => self.value(show, &value)?,
+                None => self.text("null"),
+            },
+            Member::Reading(telemetry, parts) => match view.latest(twin, *telemetry) {
+                Some(latest) => {
+                    let unit = view.class(twin).telemetry[*telemetry].unit.as_deref();
+                    self.reading(parts, latest, unit)?;
+                }
+                None => self.text("null"),
+            },
+            Member::One(relationship, twins) => {
+                let related = view.related(twin, *relationship, twin_core::Direction::Out);
+                // The model allows one; were there more, the lowest id is the answer.
+                match related.min_by(|a, b| view.by_id(*a, *b)) {
+                    Some(target) => self.nullable(|run| run.twin(target, twins))?,
+                    None => self.text("null"),
+                }
+            }
+            Member::Related(plan) => {
+                let page = page::related(self.planner.api, view, twin, plan, &self.clock);
+                let page = page.map_err(|fault| self.fail(fault, field.pos))?;
+                self.connection(&plan.connection, &page, &Cursors::Related(plan, twin))?;
+            }
+            Member::Failed(fault) => return Err(self.fail(fault.clone(), field.pos)),
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, show: &Show<'q>, value: &Value) -> Written {
+        match (show, value) {
+            (Show::BigInt, Value::Int(number)) => self.quoted(&number.to_string()),
+            (Show::Object(parts), Value::Object(values)) => {
+                return self.object(parts, |run, part| match &part.kind {
+                    Part::Typename(name) => {
+                        run.quoted(name);
+                        Ok(())
+                    }
+                    Part::Field(name, show) => match values.get(name) {
+                        Some(value) => run.value(show, value),
+                        None => {
+                            run.text("null");
+                            Ok(())
+                        }
+                    },
+                });
+            }
+            (Show::List(show), Value::List(items)) => {
+                return self.array(items, |run, item| run.value(show, item));
+            }
+            (_, Value::Bool(value)) => self.text(if *value { "true" } else { "false" }),
+            (_, Value::Int(value)) => self.json(value),
+            (_, Value::Double(value)) => self.json(value),
+            (_, Value::Text(text) | Value::Duration(text)) => self.json(&**text),
+            (_, other) => self.json(&other.to_json()),
+        }
+        Ok(())
+    }
+
+    fn reading(
+        &mut self,
+        parts: &[Field<'q, ReadingPart>],
+        latest: &Latest,
+        unit: Option<&str>,
+    ) -> Written {
+        self.object(parts, |run, part| {
+            match part.kind {
+                ReadingPart::Typename => run.quoted("Reading"),
+                ReadingPart::Value => run.value(&Show::Plain, &latest.value)?,
+                ReadingPart::Unit => run.json(&unit),
+                ReadingPart::Ts => run.value(&Show::Plain, &Value::DateTime(latest.ts))?,
+                ReadingPart::Arrived => {
+                    run.value(&Show::Plain, &Value::DateTime(latest.arrived))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn connection(
+        &mut self,
+        plan: &Connection<'q>,
+        page: &Page,
+        cursors: &Cursors<'_, 'q>,
+    ) -> Written {
+        self.object(&plan.fields, |run, field| {
+            match &field.kind {
+                ConnectionPart::Typename => run.typename(&plan.prefix, "Connection"),
+                ConnectionPart::Total => run.json(&page.total),
+                ConnectionPart::Edges(fields) => {
+                    return run.array(&page.rows, |run, row| {
+                        run.object(fields, |run, field| run.edge(plan, *row, cursors, field))
+                    });
+                }
+                ConnectionPart::Page(fields) => {
+                    return run.object(fields, |run, field| {
+                        match field.kind {
+                            PagePart::Typename => run.quoted("PageInfo"),
+                            PagePart::HasNext => run.json(&page.has_next),
+                            PagePart::HasPrevious => run.json(&page.has_previous),
+                            PagePart::Start => run.cursor(page.rows.first(), cursors),
+                            PagePart::End => run.cursor(page.rows.last(), cursors),
+                        }
+                        Ok(())
+                    });
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn edge(
+        &mut self,
+        plan: &Connection<'q>,
+        row: Row,
+        cursors: &Cursors<'_, 'q>,
+        field: &Field<'q, EdgePart<'q>>,
+    ) -> Written {
+        match &field.kind {
+            EdgePart::Typename => self.typename(&plan.prefix, "Edge"),
+            EdgePart::Cursor => self.cursor(Some(&row), cursors),
+            EdgePart::Node(twins) => return self.twin(row.twin, twins),
+            EdgePart::Relationship => {
+                let name = row
+                    .via
+                    .map(|via| &*self.planner.api.ontology.relationship(via).name);
+                self.quoted(name.unwrap_or_default());
+            }
+            EdgePart::Direction => {
+                if let Cursors::Related(plan, _) = cursors {
+                    self.quoted(page::direction_name(plan.direction));
+                } else {
+                    self.text("null");
+                }
+            }
+            EdgePart::Properties => self.relationship_properties(row, cursors),
+        }
+        Ok(())
+    }
+
+    fn relationship_properties(&mut self, row: Row, cursors: &Cursors<'_, 'q>) {
+        let (Cursors::Related(plan, twin), Some(via)) = (cursors, row.via) else {
+            return self.text("null");
+        };
+        let (source, target) = match plan.direction {
+            twin_core::Direction::Out => (*twin, row.twin),
+            twin_core::Direction::In => (row.twin, *twin),
+        };
+        let names = &self.planner.api.ontology.relationship(via).properties;
+        let values = self.view.relationship(via, source, target);
+        let mut any = false;
+        for (property, value) in names.iter().zip(values.into_iter().flat_map(|v| v.iter())) {
+            let Some(value) = value else { continue };
+            self.out.push(if any { b',' } else { b'{' });
+            any = true;
+            self.json(&*property.name);
+            self.out.push(b':');
+            self.json(&value.to_json());
+        }
+        self.text(if any { "}" } else { "null" });
+    }
+
+    fn cursor(&mut self, row: Option<&Row>, cursors: &Cursors<'_, 'q>) {
+        match (row, cursors) {
+            (None, _) => self.text("null"),
+            (Some(row), Cursors::Order(order)) => {
+                let cursor = order.cursor(&order.place(self.view, row.twin));
+                self.quoted(&cursor);
+            }
+            (Some(row), Cursors::Related(..)) => {
+                let cursor = page::related_cursor(self.planner.api, self.view, *row);
+                self.quoted(&cursor);
+            }
+        }
+    }
+
+    /// An object of planned fields.
+    fn object<K>(
+        &mut self,
+        fields: &[Field<'q, K>],
+        mut write: impl FnMut(&mut Self, &Field<'q, K>) -> Written,
+    ) -> Written {
+        self.out.push(b'{');
+        for (i, field) in fields.iter().enumerate() {
+            if i > 0 {
+                self.out.push(b',');
+            }
+            self.out.extend_from_slice(field.head.as_bytes());
+            self.path.push(Step::Key(field.key));
+            write(self, field)?;
+            self.path.pop();
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    fn array<T>(
+        &mut self,
+        items: &[T],
+        mut write: impl FnMut(&mut Self, &T) -> Written,
+    ) -> Written {
+        self.out.push(b'[');
+        for (i, item) in items.iter().enumerate() {
+            if i > 0 {
+                self.out.push(b',');
+            }
+            self.path.push(Step::Index(i));
+            write(self, item)?;
+            self.path.pop();
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
+    /// A value that may be null: if something in it fails and bubbles, it is.
+    fn nullable(&mut self, write: impl FnOnce(&mut Self) -> Written) -> Written {
+        let (start, depth) = (self.out.len(), self.path.len());
+        match write(self) {
+            Err(Stop::Bubble) => {
+                self.out.truncate(start);
+                self.path.truncate(depth);
+                self.text("null");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn fail(&mut self, fault: Fault, pos: Pos) -> Stop {
+        self.report(fault.at(pos));
+        Stop::Bubble
+    }
+
+    fn abort(&mut self, fault: Fault) -> Stop {
+        self.report(fault);
+        Stop::Abort
+    }
+
+    fn report(&mut self, fault: Fault) {
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(Reported {
+                fault,
+                path: self.path.clone(),
+            });
+        } else {
+            self.more_errors += 1;
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn typename(&mut self, prefix: &str, kind: &str) {
+        self.out.push(b'"');
+        self.text(prefix);
+        self.text(kind);
+        self.out.push(b'"');
+    }
+
+    /// A text of ours that needs no escape: names, ids, cursors.
+    fn quoted(&mut self, text: &str) {
+        debug_assert!(!text.contains(['"', '\\']) && !text.contains(char::is_control));
+        self.out.push(b'"');
+        self.text(text);
+        self.out.push(b'"');
+    }
+
+    fn json<T: serde::Serialize + ?Sized>(&mut self, value: &T) {
+        write_json(&mut self.out, value);
+    }
+}
+
+/// Appends a value as JSON.
+#[expect(
+    clippy::expect_used,
+    reason = "memory takes every byte, and our values have text keys"
+)]
+pub(crate) fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("values of ours are JSON");
+}

@@ -1,0 +1,63 @@
+//! The service over HTTP: routes, and what every request passes through.
+//!
+//! # Invariants
+//! - A request whose Host or Origin is not loopback is answered by the guard alone.
+//! - Bodies, time and requests at once are bounded; the bounds are in [`limits`](crate::limits).
+
+mod console;
+mod graphql;
+mod guard;
+mod health;
+mod page;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::limits::{MAX_BODY_BYTES, REQUEST_TIMEOUT};
+use crate::service::Service;
+
+/// Answers smaller than this are not worth compressing.
+const COMPRESS_ABOVE_BYTES: u16 = 4 << 10;
+
+/// What our own pages may load: themselves, and nothing of anyone else.
+const CONTENT_POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' \
+    'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self'; \
+    frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+
+/// All routes of a service.
+pub fn router(service: Service) -> Router {
+    let fixed = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    Router::new()
+        .route("/", get(page::start))
+        .route("/graphql", post(graphql::post).get(console::page))
+        .route("/graphql/schema.graphql", get(graphql::sdl))
+        .route("/graphql/console/{file}", get(console::asset))
+        .route("/surql", post(graphql::surql))
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .fallback(page::not_found)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn_with_state(service.clone(), guard::room))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::GATEWAY_TIMEOUT,
+            REQUEST_TIMEOUT,
+        ))
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        .layer(from_fn(guard::cross_origin))
+        .layer(from_fn_with_state(service.clone(), guard::loopback_only))
+        .with_state(service)
+}

@@ -1,0 +1,27 @@
+//! The service face: GraphQL over one live twin, its console, a start page, metrics and health.
+//!
+//! ```text
+//! POST /graphql ─► guard ─► frame (parse, validate) ─► exec (plan, one View, JSON bytes)
+//! ```
+//!
+//! # Invariants
+//! - Knows the twin and the ontology; no database, no MQTT and no file format.
+//! - Every limit is a constant of [`limits`], and the error of who passes it names it.
+//! - Only requests whose Host and Origin are loopback are answered.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod error;
+mod exec;
+mod frame;
+mod http;
+pub mod limits;
+mod metrics;
+mod schema;
+mod service;
+
+pub use error::Code;
+pub use http::router;
+pub use schema::SchemaError;
+pub use service::{Options, Service, SurqlFn};

@@ -1,0 +1,190 @@
+//! What the service counts, in the form that Prometheus reads.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use twin_core::Twin;
+
+use crate::error::Code;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClassLabel {
+    class: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LaneLabel {
+    lane: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NameLabel {
+    name: String,
+}
+
+/// Counters of the service and a look at the twin's own.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<CodeLabel, Counter>,
+    seconds: Histogram,
+    refused: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new(twin: Twin) -> Self {
+        let requests = Family::default();
+        // 50 us to 26 s.
+        let seconds = Histogram::new(exponential_buckets(50e-6, 3.0, 13));
+        let refused = Counter::default();
+        let mut registry = Registry::default();
+        registry.register(
+            "twin_graphql_requests",
+            "GraphQL requests by the code of their first error, OK without one",
+            requests.clone(),
+        );
+        registry.register(
+            "twin_graphql_seconds",
+            "Time from a GraphQL request to its answer",
+            seconds.clone(),
+        );
+        registry.register(
+            "twin_http_refused",
+            "Requests refused for their Host or Origin, or for want of room",
+            refused.clone(),
+        );
+        registry.register_collector(Box::new(TwinCollector { twin }));
+        Self {
+            registry,
+            requests,
+            seconds,
+            refused,
+        }
+    }
+
+    pub(crate) fn answered(&self, codes: &[Code], took: Duration) {
+        let code = codes.first().map_or("OK", |code| code.as_str());
+        self.requests.get_or_create(&CodeLabel { code }).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused.inc();
+    }
+
+    /// Everything as OpenMetrics text.
+    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Reads the twin when it is asked.
+#[derive(Debug)]
+struct TwinCollector {
+    twin: Twin,
+}
+
+impl Collector for TwinCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counters = self.twin.counters();
+        let counts = [
+            ("twin_groups", "Groups made durable", &counters.groups),
+            (
+                "twin_changes",
+                "Structural changes made durable",
+                &counters.changes,
+            ),
+            ("twin_readings", "Readings made durable", &counters.readings),
+            (
+                "twin_readings_duplicate",
+                "Readings that repeated a time",
+                &counters.duplicates,
+            ),
+            (
+                "twin_refused",
+                "Commits and readings refused",
+                &counters.refused,
+            ),
+        ];
+        for (name, help, count) in counts {
+            let counter = ConstCounter::new(count.load(Relaxed));
+            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(metric)?;
+        }
+        let view = self.twin.view();
+        let (waiting, limit) = self.twin.queue();
+        let writes = i64::from(self.twin.stopped().is_none());
+        let gauges = [
+            (
+                "twin_queue_requests",
+                "Requests that wait for the committer",
+                waiting as i64,
+            ),
+            (
+                "twin_queue_requests_limit",
+                "Most requests that may wait",
+                limit as i64,
+            ),
+            ("twin_writes", "Whether the twin writes", writes),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        let mut positions = encoder.encode_descriptor(
+            "twin_position",
+            "Offset that the next change gets",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (lane, offset) in view.position().lanes() {
+            let label = LaneLabel {
+                lane: lane.to_string(),
+            };
+            ConstGauge::new(*offset as i64).encode(positions.encode_family(&label)?)?;
+        }
+        let mut twins = encoder.encode_descriptor(
+            "twin_twins",
+            "Twins of this class, its subclasses included",
+            None,
+            MetricType::Gauge,
+        )?;
+        for class in view.ontology().classes() {
+            let label = ClassLabel {
+                class: class.name.to_string(),
+            };
+            let count = view.count(class.id) as i64;
+            ConstGauge::new(count).encode(twins.encode_family(&label)?)?;
+        }
+        let mut relationships = encoder.encode_descriptor(
+            "twin_relationships",
+            "Relationships of this name",
+            None,
+            MetricType::Gauge,
+        )?;
+        for kind in view.ontology().relationships() {
+            let label = NameLabel {
+                name: kind.name.to_string(),
+            };
+            let count = view.count_relationships(kind.id) as i64;
+            ConstGauge::new(count).encode(relationships.encode_family(&label)?)?;
+        }
+        Ok(())
+    }
+}

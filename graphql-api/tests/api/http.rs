@@ -1,0 +1,285 @@
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use futures_util::FutureExt as _;
+use graphql_api::{Options, router};
+use serde_json::{Value, json};
+use tower::Service as _;
+
+use crate::world::World;
+
+async fn send(world: &World, request: Request<Body>) -> Response<Body> {
+    router(world.service.clone()).call(request).await.unwrap()
+}
+
+async fn text(response: Response<Body>) -> String {
+    let bytes = axum::body::to_bytes(response.into_body(), 16 << 20)
+        .await
+        .unwrap();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path)
+        .header("host", "localhost:8080")
+        .body(Body::empty())
+        .unwrap()
+}
+
+fn post() -> axum::http::request::Builder {
+    Request::post("/graphql")
+        .header("host", "127.0.0.1:8080")
+        .header("content-type", "application/json")
+}
+
+fn ask(query: &str) -> Request<Body> {
+    let body = json!({ "query": query });
+    post().body(Body::from(body.to_string())).unwrap()
+}
+
+#[tokio::test]
+async fn a_query_is_answered_in_both_media_types() {
+    let world = World::small().await;
+    let answer = send(&world, ask("{ position }")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(
+        answer.headers()["content-type"],
+        "application/json; charset=utf-8"
+    );
+    let json: Value = serde_json::from_str(&text(answer).await).unwrap();
+    assert!(json["data"]["position"].is_string());
+    for (query, plain, new) in [
+        ("{ position }", 200, 200),
+        ("{ twin(id: \"?\") { id } }", 200, 200),
+        ("{ nothing }", 200, 400),
+    ] {
+        assert_eq!(send(&world, ask(query)).await.status(), plain, "{query}");
+        let mut request = ask(query);
+        let accept = "application/graphql-response+json, application/json;q=0.9";
+        request
+            .headers_mut()
+            .insert("accept", accept.parse().unwrap());
+        let answer = send(&world, request).await;
+        assert_eq!(answer.status(), new, "{query}");
+        let content = answer.headers()["content-type"].to_str().unwrap();
+        assert!(content.starts_with("application/graphql-response+json"));
+    }
+}
+
+#[tokio::test]
+async fn only_this_machine_is_answered() {
+    let world = World::small().await;
+    for (host, origin, status) in [
+        ("localhost", None, 200),
+        ("[::1]:8080", Some("http://127.0.0.1:3000"), 200),
+        ("twin.example.com", None, 421),
+        ("localhost", Some("https://example.com"), 403),
+        ("localhost", Some("null"), 403),
+    ] {
+        let mut request = ask("{ position }");
+        request.headers_mut().insert("host", host.parse().unwrap());
+        if let Some(origin) = origin {
+            request
+                .headers_mut()
+                .insert("origin", origin.parse().unwrap());
+        }
+        let answer = send(&world, request).await;
+        assert_eq!(answer.status(), status, "{host} {origin:?}");
+        let allowed = answer.headers().get("access-control-allow-origin");
+        assert_eq!(allowed.is_some(), status == 200 && origin.is_some());
+    }
+    let nameless = Request::get("/healthz").body(Body::empty()).unwrap();
+    assert_eq!(send(&world, nameless).await.status(), 421);
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_refused_clearly() {
+    let world = World::small().await;
+    let body = |content: &str, body: String| {
+        Request::post("/graphql")
+            .header("host", "localhost")
+            .header("content-type", content)
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let json_type = "application/json";
+    for (request, status, part) in [
+        (body("text/plain", "{}".to_owned()), 415, "application/json"),
+        (
+            body(json_type, "[{\"query\": \"{ position }\"}]".to_owned()),
+            400,
+            "by itself",
+        ),
+        (body(json_type, "{\"query\": ".to_owned()), 400, "JSON"),
+        (body(json_type, "{}".to_owned()), 400, "no `query`"),
+        (body(json_type, " ".repeat(2 << 20)), 413, "MAX_BODY_BYTES"),
+    ] {
+        let answer = send(&world, request).await;
+        assert_eq!(answer.status(), status);
+        let json: Value = serde_json::from_str(&text(answer).await).unwrap();
+        assert!(json["errors"][0]["extensions"]["code"].is_string());
+        assert!(
+            json["errors"][0]["message"]
+                .as_str()
+                .unwrap()
+                .contains(part),
+            "{json:#}"
+        );
+    }
+    let asked = send(&world, get("/graphql?query=%7Bposition%7D")).await;
+    assert_eq!(asked.status(), 405);
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_the_position_it_is_given() {
+    let world = World::small().await;
+    let here = world.twin.view().position().to_string();
+    let mut request = ask("{ position }");
+    request
+        .headers_mut()
+        .insert("twin-after", here.parse().unwrap());
+    assert_eq!(send(&world, request).await.status(), 200);
+    let mut request = ask("{ position }");
+    request
+        .headers_mut()
+        .insert("twin-after", "main:999999".parse().unwrap());
+    let answer = send(&world, request).await;
+    assert_eq!(answer.status(), 504);
+    assert!(text(answer).await.contains("\"TIMEOUT\""));
+    let mut request = ask("{ position }");
+    request
+        .headers_mut()
+        .insert("twin-after", "nonsense".parse().unwrap());
+    assert_eq!(send(&world, request).await.status(), 400);
+}
+
+#[tokio::test]
+async fn health_and_metrics_tell_the_twins_state() {
+    let world = World::small().await;
+    send(&world, ask("{ nothing }")).await;
+    assert_eq!(send(&world, get("/healthz")).await.status(), 200);
+    assert_eq!(send(&world, get("/readyz")).await.status(), 200);
+    let metrics = text(send(&world, get("/metrics")).await).await;
+    for line in [
+        "twin_graphql_requests_total{code=\"UNKNOWN_NAME\"} 1",
+        "twin_twins{class=\"Clinic\"} 3",
+        "twin_twins{class=\"Area\"} 3",
+        "twin_relationships{name=\"serves\"} 3",
+        "twin_readings_total 1",
+        "twin_writes 1",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    world.twin.close().await;
+    let ready = send(&world, get("/readyz")).await;
+    assert_eq!(ready.status(), 503);
+    assert!(text(ready).await.contains("does not write"));
+    assert_eq!(send(&world, get("/healthz")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn the_start_page_counts_and_links() {
+    let world = World::small().await;
+    let answer = send(&world, get("/")).await;
+    assert!(answer.headers().contains_key("content-security-policy"));
+    let page = text(answer).await;
+    for part in [
+        "Clinic",
+        "<td class=\"n\">3</td>",
+        "href=\"/graphql\"",
+        "href=\"/metrics\"",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("https://"));
+    assert_eq!(send(&world, get("/nowhere")).await.status(), 404);
+}
+
+#[tokio::test]
+async fn the_console_is_served_from_its_folder_or_says_how_to_get_it() {
+    let world = World::small().await;
+    let page = text(send(&world, get("/graphql")).await).await;
+    assert!(page.contains("npm ci"), "{page}");
+    let folder = tempfile::tempdir().unwrap();
+    for file in [
+        "react/umd/react.production.min.js",
+        "react-dom/umd/react-dom.production.min.js",
+        "graphiql/graphiql.min.js",
+        "graphiql/graphiql.min.css",
+    ] {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, file).unwrap();
+    }
+    let assets = Some(folder.path().to_owned());
+    let world = World::with(Options {
+        assets,
+        ..Options::default()
+    })
+    .await;
+    let page = text(send(&world, get("/graphql")).await).await;
+    assert!(page.contains("/graphql/console/graphiql.js"));
+    let script = send(&world, get("/graphql/console/graphiql.js")).await;
+    assert!(
+        script.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/javascript")
+    );
+    assert_eq!(text(script).await, "graphiql/graphiql.min.js");
+    assert!(
+        text(send(&world, get("/graphql/console/start.js")).await)
+            .await
+            .contains("const tabs = [")
+    );
+    assert_eq!(
+        send(&world, get("/graphql/console/..%2F..%2Fetc%2Fpasswd"))
+            .await
+            .status(),
+        404
+    );
+}
+
+#[tokio::test]
+async fn surrealql_is_answered_by_what_the_binary_gives() {
+    let world = World::small().await;
+    let request = |text: &str| {
+        Request::post("/surql")
+            .header("host", "localhost")
+            .body(Body::from(text.to_owned()))
+            .unwrap()
+    };
+    assert_eq!(send(&world, request("SELECT 1")).await.status(), 404);
+    let surql: graphql_api::SurqlFn = Arc::new(|text| {
+        async move {
+            if text.starts_with("SELECT") {
+                Ok(json!([text]))
+            } else {
+                Err("only SELECT".to_owned())
+            }
+        }
+        .boxed()
+    });
+    let world = World::with(Options {
+        surql: Some(surql),
+        ..Options::default()
+    })
+    .await;
+    let answer = send(&world, request("SELECT 1")).await;
+    assert_eq!(text(answer).await, "[\"SELECT 1\"]");
+    let refused = send(&world, request("DELETE x")).await;
+    assert_eq!(refused.status(), 400);
+    assert_eq!(text(refused).await, "only SELECT\n");
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed() {
+    let world = World::small().await;
+    let mut request = get("/graphql/schema.graphql");
+    request
+        .headers_mut()
+        .insert("accept-encoding", "gzip".parse().unwrap());
+    let answer = send(&world, request).await;
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+}

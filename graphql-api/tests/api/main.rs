@@ -1,0 +1,8 @@
+//! What the API answers, asked as its users ask.
+
+mod errors;
+mod http;
+mod lists;
+mod queries;
+mod schema;
+mod world;

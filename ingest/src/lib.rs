@@ -1,0 +1,34 @@
+//! Devices into readings: the MQTT server, payload codecs, dead letters, and a replay of real
+//! readings by a real MQTT client.
+//!
+//! The way of a message: socket → [`mqtt`] (protocol, topic rules) → [`payload`] (JSON into
+//! readings) → [`Recorder`] (the twin, which answers when they are durable) → acknowledgement.
+//! What is refused on that way becomes a [`DeadLetter`].
+//!
+//! # Invariants
+//! - Acknowledged means recorded durably, passed on, or kept as a dead letter; never merely received.
+//! - Every message ends in exactly one counter of [`Counters`].
+//! - Every queue and buffer has its limit in [`Limits`] or a named constant.
+
+#![forbid(unsafe_code)]
+
+mod counters;
+mod dead;
+mod limits;
+mod mqtt;
+mod payload;
+mod recorder;
+pub mod replay;
+#[cfg(test)]
+mod testing;
+mod time;
+mod twin;
+
+pub use counters::{Closed, Counters, Reason};
+pub use dead::{
+    DeadLetter, DeadLetterRing, DeadLetters, KeepError, MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTERS,
+};
+pub use limits::{Config, Limits, PayloadLimits};
+pub use mqtt::{BindError, Publisher, RuleError, Server};
+pub use recorder::{DeviceKind, Known, Recorder};
+pub use twin::{NoDevices, TwinRecorder};

@@ -1,0 +1,109 @@
+//! What the server allows, by name, and the configuration it is bound with.
+//!
+//! # Invariants
+//! - Every queue, buffer and wait of this room has its limit here, and the error that meets it names it.
+//! - `max_payload_bytes < max_packet_bytes`: what is merely too large becomes a dead letter; only what
+//!   is beyond the packet limit costs the connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Limits of the MQTT server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most connections at once; more are closed at the door and counted.
+    pub max_connections: usize,
+    /// Longest time from accepting a connection to its CONNECT.
+    pub connect_timeout: Duration,
+    /// Longest time a peer may take nothing of what waits for it.
+    pub write_timeout: Duration,
+    /// Longest time a shutdown waits for what is in flight.
+    pub drain_timeout: Duration,
+    /// Largest packet; a larger one ends the connection (5: reason 0x95).
+    pub max_packet_bytes: u32,
+    /// Largest payload; a larger one becomes a dead letter.
+    pub max_payload_bytes: usize,
+    /// Longest topic or topic filter.
+    pub max_topic_bytes: usize,
+    /// Longest client id.
+    pub max_client_id_bytes: usize,
+    /// Most publishes of one connection that wait for their commit; reading stops there.
+    pub receive_maximum: u16,
+    /// Most payload bytes of one connection that wait for their commit; reading stops there.
+    pub receive_bytes: usize,
+    /// Most subscriptions of one connection.
+    pub max_subscriptions: usize,
+    /// Most messages that wait for one subscriber; more are dropped and counted.
+    pub outbound_messages: usize,
+    /// Most payload bytes that wait for one subscriber; more are dropped and counted.
+    pub outbound_bytes: usize,
+    /// Most QoS 1 messages sent to one subscriber and not acknowledged by it.
+    pub outbound_in_flight: u16,
+    /// Limits of one payload.
+    pub payload: PayloadLimits,
+}
+
+/// Limits of one JSON payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PayloadLimits {
+    /// Deepest nesting of lists and objects.
+    pub max_depth: usize,
+    /// Most members of one message.
+    pub max_values: usize,
+    /// Most messages of one pack.
+    pub max_messages: usize,
+}
+
+impl Default for PayloadLimits {
+    fn default() -> Self {
+        Self {
+            max_depth: 16,
+            max_values: 256,
+            max_messages: 1_000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 20_000,
+            connect_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
+            max_packet_bytes: 1 << 20,
+            max_payload_bytes: 256 << 10,
+            max_topic_bytes: 512,
+            max_client_id_bytes: 128,
+            receive_maximum: 1_024,
+            receive_bytes: 4 << 20,
+            max_subscriptions: 64,
+            outbound_messages: 1_024,
+            outbound_bytes: 4 << 20,
+            outbound_in_flight: 64,
+            payload: PayloadLimits::default(),
+        }
+    }
+}
+
+/// How the server is bound.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The realm in `twin/{realm}/{device}/telemetry`.
+    pub realm: Arc<str>,
+    /// Namespaces opened for plain publish and subscribe, each a topic prefix of whole levels:
+    /// `demo` opens `demo` and everything below it.
+    pub open: Vec<String>,
+    /// The limits.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            realm: "rw".into(),
+            open: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}

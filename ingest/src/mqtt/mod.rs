@@ -1,0 +1,13 @@
+//! The MQTT server, versions 3.1.1 and 5, QoS 0 and 1, in this process.
+
+mod batch;
+mod broker;
+mod connection;
+mod server;
+#[cfg(test)]
+mod tests;
+mod topic;
+mod wire;
+
+pub use server::{BindError, Publisher, Server};
+pub use topic::RuleError;

@@ -1,0 +1,289 @@
+//! The listener: bounded, loopback only, and drained when it stops.
+//!
+//! # Invariants
+//! - Without TLS only loopback addresses are bound.
+//! - A client id is held by one connection: a newer one takes it over.
+//! - [`Server::run`] returns when every connection has ended, or `drain_timeout` has passed.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::broker::{Broker, Message};
+use super::connection::Connection;
+use super::topic::{RuleError, Rules, valid_topic};
+use crate::counters::{Closed, Counters};
+use crate::dead::DeadLetters;
+use crate::limits::Config;
+use crate::recorder::Recorder;
+
+/// How long the listener rests after the system refused a connection.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Not a loopback address.
+    #[error(
+        "MQTT on {0} would be open to the network without TLS: bind a loopback address such as \
+         127.0.0.1:1883"
+    )]
+    NotLoopback(SocketAddr),
+    /// The address cannot be had.
+    #[error(
+        "MQTT cannot listen on {addr}: {error}; choose another address, or port 0 for any free one"
+    )]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Rules(#[from] RuleError),
+}
+
+/// What every connection shares.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) rules: Rules,
+    pub(crate) recorder: Arc<dyn Recorder>,
+    pub(crate) dead_letters: Arc<dyn DeadLetters>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// An MQTT server, bound and not yet running.
+pub struct Server {
+    listener: TcpListener,
+    local: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Publishes to the server's subscribers: desired values and commands for devices.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    broker: Arc<Broker>,
+}
+
+impl Publisher {
+    /// Queues a message for everyone who listens now; how many do. A topic with wildcards reaches
+    /// no one.
+    pub fn publish(&self, topic: &str, payload: Bytes, at_least_once: bool) -> usize {
+        if !valid_topic(topic) {
+            return 0;
+        }
+        let message = Message {
+            topic: topic.into(),
+            payload,
+            at_least_once,
+            props: Arc::default(),
+        };
+        self.broker.publish(None, &message)
+    }
+}
+
+impl Server {
+    /// Listens on an address; port 0 is any free one.
+    pub async fn bind(
+        addr: SocketAddr,
+        config: Config,
+        recorder: Arc<dyn Recorder>,
+        dead_letters: Arc<dyn DeadLetters>,
+    ) -> Result<Self, BindError> {
+        if !addr.ip().is_loopback() {
+            return Err(BindError::NotLoopback(addr));
+        }
+        let rules = Rules::new(&config.realm, &config.open)?;
+        let failed = |error| BindError::Listen { addr, error };
+        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let local = listener.local_addr().map_err(failed)?;
+        let counters = Arc::new(Counters::default());
+        let shared = Arc::new(Shared {
+            rules,
+            recorder,
+            dead_letters,
+            broker: Arc::new(Broker::new(Arc::clone(&counters))),
+            counters,
+            seats: Arc::default(),
+            shutdown: CancellationToken::new(),
+            config,
+        });
+        Ok(Self {
+            listener,
+            local,
+            shared,
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Its counters.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.shared.counters)
+    }
+
+    /// Publishes to its subscribers.
+    pub fn publisher(&self) -> Publisher {
+        Publisher {
+            broker: Arc::clone(&self.shared.broker),
+        }
+    }
+
+    /// Serves until `shutdown` is ready, then drains: no new connection, nothing more read, what is
+    /// in flight is answered, and each client hears that the server stops.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self {
+            listener, shared, ..
+        } = self;
+        let connections = TaskTracker::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => open(&shared, &connections, stream),
+                    Err(error) => {
+                        shared.counters.count_accept_error();
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(ACCEPT_REST).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        shared.shutdown.cancel();
+        connections.close();
+        let drained = tokio::time::timeout(shared.config.limits.drain_timeout, connections.wait());
+        if drained.await.is_err() {
+            tracing::warn!(
+                left = connections.len(),
+                "connections did not end within drain_timeout and are cut"
+            );
+        }
+    }
+}
+
+fn open(shared: &Arc<Shared>, connections: &TaskTracker, stream: TcpStream) {
+    let counters = &shared.counters;
+    if counters.connections() >= shared.config.limits.max_connections as u64 {
+        counters.count_closed(Closed::TooMany);
+        return;
+    }
+    // Acknowledgements are small and should not wait for more; a socket that cannot be told so
+    // still works.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY is not set");
+    }
+    let open = Open::new(Arc::clone(counters));
+    let connection = Connection::new(stream, Arc::clone(shared));
+    connections.spawn(async move {
+        let closed = connection.serve().await;
+        open.counters.count_closed(closed);
+    });
+}
+
+/// Counts a connection as open for as long as it lives, however it ends.
+struct Open {
+    counters: Arc<Counters>,
+}
+
+impl Open {
+    fn new(counters: Arc<Counters>) -> Self {
+        counters.opened();
+        Self { counters }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.counters.ended();
+    }
+}
+
+/// Who holds which client id. Without authentication all clients are one principal.
+#[derive(Debug, Default)]
+pub(crate) struct Seats {
+    held: Mutex<HashMap<Arc<str>, (u64, CancellationToken)>>,
+    next: AtomicU64,
+}
+
+/// A connection's hold on its client id; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    seats: Arc<Seats>,
+    client: Arc<str>,
+    /// Unique to this connection.
+    pub(crate) number: u64,
+    /// Set when another connection takes the client id over.
+    pub(crate) taken_over: CancellationToken,
+}
+
+impl Seats {
+    /// Takes a client id, or makes one up for an empty one; whoever held it is told to go.
+    pub(crate) fn take(self: &Arc<Self>, client_id: &str) -> (Arc<str>, Seat) {
+        let number = self.next.fetch_add(1, Relaxed);
+        let taken_over = CancellationToken::new();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let client: Arc<str> = if client_id.is_empty() {
+            let mut made_up = format!("auto-{number}");
+            while held.contains_key(made_up.as_str()) {
+                made_up.push('+');
+            }
+            made_up.into()
+        } else {
+            client_id.into()
+        };
+        if let Some((_, before)) = held.insert(Arc::clone(&client), (number, taken_over.clone())) {
+            before.cancel();
+        }
+        drop(held);
+        let seat = Seat {
+            seats: Arc::clone(self),
+            client: Arc::clone(&client),
+            number,
+            taken_over,
+        };
+        (client, seat)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut held = self
+            .seats
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if held
+            .get(&self.client)
+            .is_some_and(|(number, _)| *number == self.number)
+        {
+            held.remove(&self.client);
+        }
+    }
+}

@@ -1,0 +1,624 @@
+//! One connection's protocol state: bytes in, packets out, both versions behind one face.
+//!
+//! Does no I/O and keeps no time: the connection's task moves the bytes and fires the timer.
+//!
+//! # Invariants
+//! - Every event of the protocol core is handled: what it wants sent is appended to `out`, what it
+//!   wants closed sets `closing`, an error in what was received closes.
+//! - After `closing` is set nothing more is taken from the peer.
+//! - Nothing is acknowledged here on its own.
+
+use std::time::Duration;
+
+use mqtt_protocol_core::mqtt;
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, TimerKind, role};
+use mqtt_protocol_core::mqtt::packet::{
+    self, GenericPacketTrait as _, Packet, Property, Qos, SubEntry, v3_1_1, v5_0,
+};
+use mqtt_protocol_core::mqtt::prelude::*;
+use mqtt_protocol_core::mqtt::result_code::{
+    ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode,
+    SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
+};
+use mqtt_protocol_core::mqtt::{ArcPayload, Version};
+
+use super::broker::Message;
+use crate::counters::Closed;
+use crate::limits::Limits;
+
+/// Topic aliases that a version 5 client may use.
+const TOPIC_ALIASES: u16 = 16;
+/// First byte of a CONNECT.
+const CONNECT: u8 = 0x10;
+
+/// A packet that the connection has to act upon.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Connect(Connect),
+    Publish(Publish),
+    Subscribe {
+        packet_id: u16,
+        entries: Vec<SubEntry>,
+        identified: bool,
+    },
+    Unsubscribe {
+        packet_id: u16,
+        filters: Vec<String>,
+    },
+    /// The peer acknowledged a message of ours.
+    Acknowledged,
+    Ping,
+    Disconnect {
+        with_will: bool,
+    },
+}
+
+/// What a CONNECT asked for.
+#[derive(Debug)]
+pub(crate) struct Connect {
+    pub(crate) client_id: String,
+    pub(crate) clean: bool,
+    pub(crate) will: Option<Will>,
+}
+
+/// A message to publish when the connection ends without DISCONNECT.
+#[derive(Debug)]
+pub(crate) struct Will {
+    pub(crate) publish: Publish,
+    pub(crate) retain: bool,
+}
+
+/// A publish of the peer.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    /// Absent for QoS 0.
+    pub(crate) packet_id: Option<u16>,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    pub(crate) topic: String,
+    pub(crate) payload: ArcPayload,
+    /// What a version 5 publisher said about it and subscribers should hear.
+    pub(crate) props: Vec<Property>,
+}
+
+/// Why a CONNECT is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectRefusal {
+    ClientId,
+    WillQos,
+    WillRetain,
+}
+
+/// How a filter was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Granted {
+    Qos0,
+    Qos1,
+    Denied,
+    Invalid,
+    Shared,
+    Quota,
+}
+
+/// Why a message to a subscriber was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotSent;
+
+pub(crate) struct Wire {
+    core: mqtt::Connection<role::Server>,
+    /// Bytes that wait to be written.
+    pub(crate) out: Vec<u8>,
+    /// Why the connection ends, once it does.
+    pub(crate) closing: Option<Closed>,
+    /// One and a half keep-alive times; `None` where the client asked for none.
+    pub(crate) silence: Option<Duration>,
+    /// QoS 1 messages of ours that the peer has not acknowledged.
+    unacknowledged: u16,
+    /// Whether the first packet began as a CONNECT does.
+    begun: bool,
+    error: Option<MqttError>,
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wire")
+            .field("closing", &self.closing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Wire {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let options = ConnectionOptions::new().maximum_packet_size_recv(limits.max_packet_bytes);
+        Self {
+            core: mqtt::Connection::with_options(Version::Undetermined, options),
+            out: Vec::new(),
+            closing: None,
+            silence: None,
+            unacknowledged: 0,
+            begun: false,
+            error: None,
+        }
+    }
+
+    pub(crate) fn is_v5(&self) -> bool {
+        self.core.get_protocol_version() == Version::V5_0
+    }
+
+    /// Takes bytes until a packet is complete; answers it.
+    pub(crate) fn feed(&mut self, bytes: &mut Cursor<&[u8]>) -> Option<Incoming> {
+        if !self.begun {
+            // Another protocol at this port should not wait for the rest of a packet it never sends.
+            if bytes
+                .remaining_slice()
+                .first()
+                .is_some_and(|first| *first != CONNECT)
+            {
+                self.closing = Some(Closed::Protocol);
+                return None;
+            }
+            self.begun = true;
+        }
+        let events = self.core.recv(bytes);
+        let packet = self.act(events, Closed::Protocol);
+        if let Some(error) = self.error.take() {
+            let closed = match error {
+                MqttError::PacketTooLarge => Closed::PacketTooLarge,
+                _ => Closed::Protocol,
+            };
+            // Some errors come without a request to close; nothing after them can be understood.
+            self.closing = Some(closed);
+            return None;
+        }
+        let packet = packet?;
+        let incoming = incoming(packet);
+        if matches!(incoming, Some(Incoming::Acknowledged)) {
+            self.unacknowledged = self.unacknowledged.saturating_sub(1);
+        }
+        if incoming.is_none() {
+            self.disconnect(Closed::Protocol);
+        }
+        incoming
+    }
+
+    fn act(&mut self, events: Vec<Event>, closed: Closed) -> Option<Packet> {
+        let mut received = None;
+        for event in events {
+            match event {
+                Event::NotifyPacketReceived(packet) => received = Some(packet),
+                Event::RequestSendPacket { packet, .. } => {
+                    self.out.extend_from_slice(&packet.to_continuous_buffer());
+                }
+                Event::RequestTimerReset {
+                    kind: TimerKind::PingreqRecv,
+                    duration_ms,
+                } => {
+                    self.silence = Some(Duration::from_millis(duration_ms));
+                }
+                Event::RequestTimerCancel(TimerKind::PingreqRecv) => self.silence = None,
+                // The other timers are a client's; packet ids are asked for one at a time.
+                Event::RequestTimerReset { .. }
+                | Event::RequestTimerCancel(_)
+                | Event::NotifyPacketIdReleased(_) => {}
+                Event::NotifyError(error) => self.error = Some(error),
+                Event::RequestClose => {
+                    self.closing.get_or_insert(closed);
+                }
+            }
+        }
+        received
+    }
+
+    fn send(&mut self, packet: Option<Packet>, closed: Closed) {
+        let Some(packet) = packet else {
+            // A packet of ours that does not build would be our bug; the peer learns by the close.
+            tracing::error!("an MQTT packet could not be built");
+            self.closing.get_or_insert(closed);
+            return;
+        };
+        let events = self.core.send(packet);
+        self.act(events, closed);
+        if let Some(error) = self.error.take() {
+            tracing::debug!(?error, "a packet was not sent");
+        }
+    }
+
+    /// Accepts the CONNECT: what is not offered is said here.
+    pub(crate) fn accept(&mut self, assigned: Option<&str>, limits: &Limits) {
+        let packet = if self.is_v5() {
+            accepting_props(assigned, limits)
+                .and_then(|props| {
+                    v5_0::Connack::builder()
+                        .session_present(false)
+                        .reason_code(ConnectReasonCode::Success)
+                        .props(props)
+                        .build()
+                })
+                .ok()
+                .map(Packet::from)
+        } else {
+            connack_v3(ConnectReturnCode::Accepted)
+        };
+        self.send(packet, Closed::Protocol);
+    }
+
+    /// Refuses the CONNECT and closes.
+    pub(crate) fn refuse(&mut self, refusal: ConnectRefusal) {
+        let packet = if self.is_v5() {
+            let code = match refusal {
+                ConnectRefusal::ClientId => ConnectReasonCode::ClientIdentifierNotValid,
+                ConnectRefusal::WillQos => ConnectReasonCode::QosNotSupported,
+                ConnectRefusal::WillRetain => ConnectReasonCode::RetainNotSupported,
+            };
+            let connack = v5_0::Connack::builder()
+                .session_present(false)
+                .reason_code(code)
+                .build();
+            connack.ok().map(Packet::from)
+        } else {
+            let code = match refusal {
+                ConnectRefusal::ClientId => ConnectReturnCode::IdentifierRejected,
+                ConnectRefusal::WillQos | ConnectRefusal::WillRetain => {
+                    ConnectReturnCode::NotAuthorized
+                }
+            };
+            connack_v3(code)
+        };
+        self.send(packet, Closed::ConnectRefused);
+        self.closing = Some(Closed::ConnectRefused);
+    }
+
+    /// Acknowledges a publish as done.
+    pub(crate) fn acknowledge(&mut self, packet_id: u16) {
+        let packet = if self.is_v5() {
+            v5_0::Puback::builder()
+                .packet_id(packet_id)
+                .build()
+                .ok()
+                .map(Packet::from)
+        } else {
+            v3_1_1::Puback::builder()
+                .packet_id(packet_id)
+                .build()
+                .ok()
+                .map(Packet::from)
+        };
+        self.send(packet, Closed::Protocol);
+    }
+
+    /// Says that a publish failed: by its reason code in version 5, by closing in 3.1.1.
+    pub(crate) fn fail(&mut self, packet_id: u16) {
+        if self.is_v5() {
+            let puback = v5_0::Puback::builder()
+                .packet_id(packet_id)
+                .reason_code(PubackReasonCode::UnspecifiedError)
+                .build();
+            self.send(puback.ok().map(Packet::from), Closed::CommitFailed);
+        } else {
+            self.closing.get_or_insert(Closed::CommitFailed);
+        }
+    }
+
+    pub(crate) fn pong(&mut self) {
+        let packet = if self.is_v5() {
+            v5_0::Pingresp::builder().build().ok().map(Packet::from)
+        } else {
+            v3_1_1::Pingresp::builder().build().ok().map(Packet::from)
+        };
+        self.send(packet, Closed::Protocol);
+    }
+
+    pub(crate) fn subscribed(&mut self, packet_id: u16, granted: &[Granted]) {
+        let packet = if self.is_v5() {
+            let codes = granted.iter().map(|granted| match granted {
+                Granted::Qos0 => SubackReasonCode::GrantedQos0,
+                Granted::Qos1 => SubackReasonCode::GrantedQos1,
+                Granted::Denied => SubackReasonCode::NotAuthorized,
+                Granted::Invalid => SubackReasonCode::TopicFilterInvalid,
+                Granted::Shared => SubackReasonCode::SharedSubscriptionsNotSupported,
+                Granted::Quota => SubackReasonCode::QuotaExceeded,
+            });
+            let suback = v5_0::Suback::builder()
+                .packet_id(packet_id)
+                .reason_codes(codes.collect())
+                .build();
+            suback.ok().map(Packet::from)
+        } else {
+            let codes = granted.iter().map(|granted| match granted {
+                Granted::Qos0 => SubackReturnCode::SuccessMaximumQos0,
+                Granted::Qos1 => SubackReturnCode::SuccessMaximumQos1,
+                _ => SubackReturnCode::Failure,
+            });
+            let suback = v3_1_1::Suback::builder()
+                .packet_id(packet_id)
+                .return_codes(codes.collect())
+                .build();
+            suback.ok().map(Packet::from)
+        };
+        self.send(packet, Closed::Protocol);
+    }
+
+    pub(crate) fn unsubscribed(&mut self, packet_id: u16, existed: &[bool]) {
+        let packet = if self.is_v5() {
+            let codes = existed.iter().map(|existed| match existed {
+                true => UnsubackReasonCode::Success,
+                false => UnsubackReasonCode::NoSubscriptionExisted,
+            });
+            let unsuback = v5_0::Unsuback::builder()
+                .packet_id(packet_id)
+                .reason_codes(codes.collect())
+                .build();
+            unsuback.ok().map(Packet::from)
+        } else {
+            v3_1_1::Unsuback::builder()
+                .packet_id(packet_id)
+                .build()
+                .ok()
+                .map(Packet::from)
+        };
+        self.send(packet, Closed::Protocol);
+    }
+
+    /// Whether the peer takes another QoS 1 message now.
+    pub(crate) fn vacancy(&self, limit: u16) -> bool {
+        let theirs = self.core.get_receive_maximum_vacancy_for_send();
+        self.unacknowledged < limit && theirs.is_none_or(|vacancy| vacancy > 0)
+    }
+
+    /// Sends a message to the subscriber at the other end.
+    pub(crate) fn deliver(&mut self, message: &Message) -> Result<(), NotSent> {
+        let qos = if message.at_least_once {
+            Qos::AtLeastOnce
+        } else {
+            Qos::AtMostOnce
+        };
+        let packet_id = match qos {
+            Qos::AtMostOnce => None,
+            _ => Some(self.core.acquire_packet_id().map_err(|_| NotSent)?),
+        };
+        let packet = if self.is_v5() {
+            v5_0::Publish::builder()
+                .topic_name(&*message.topic)
+                .and_then(|builder| {
+                    let builder = builder.qos(qos).payload(&message.payload[..]);
+                    builder
+                        .packet_id(packet_id)
+                        .props(message.props.to_vec())
+                        .build()
+                })
+                .ok()
+                .map(Packet::from)
+        } else {
+            v3_1_1::Publish::builder()
+                .topic_name(&*message.topic)
+                .and_then(|builder| {
+                    builder
+                        .qos(qos)
+                        .payload(&message.payload[..])
+                        .packet_id(packet_id)
+                        .build()
+                })
+                .ok()
+                .map(Packet::from)
+        };
+        let events = packet.map(|packet| self.core.send(packet));
+        let built = events.is_some();
+        self.act(events.unwrap_or_default(), Closed::Protocol);
+        if self.error.take().is_some() || !built {
+            if let Some(packet_id) = packet_id {
+                let events = self.core.release_packet_id(packet_id);
+                self.act(events, Closed::Protocol);
+            }
+            return Err(NotSent);
+        }
+        if packet_id.is_some() {
+            self.unacknowledged += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends the connection from this side, with a DISCONNECT where the version has one.
+    pub(crate) fn disconnect(&mut self, closed: Closed) {
+        if self.is_v5() {
+            let code = match closed {
+                Closed::TakenOver => DisconnectReasonCode::SessionTakenOver,
+                Closed::Shutdown => DisconnectReasonCode::ServerShuttingDown,
+                Closed::KeepAlive => DisconnectReasonCode::KeepAliveTimeout,
+                Closed::PacketTooLarge => DisconnectReasonCode::PacketTooLarge,
+                Closed::NotOffered => DisconnectReasonCode::QosNotSupported,
+                _ => DisconnectReasonCode::ProtocolError,
+            };
+            self.disconnect_with(closed, code);
+        }
+        self.closing = Some(closed);
+    }
+
+    /// Like [`Self::disconnect`], with a reason code of its own for version 5.
+    pub(crate) fn disconnect_with(&mut self, closed: Closed, code: DisconnectReasonCode) {
+        if self.is_v5() {
+            let disconnect = v5_0::Disconnect::builder().reason_code(code).build();
+            self.send(disconnect.ok().map(Packet::from), closed);
+        }
+        self.closing = Some(closed);
+    }
+
+    /// Nothing was heard for too long.
+    pub(crate) fn silent(&mut self) {
+        let events = self.core.notify_timer_fired(TimerKind::PingreqRecv);
+        self.act(events, Closed::KeepAlive);
+        self.error = None;
+        self.closing = Some(Closed::KeepAlive);
+    }
+
+    /// The socket is gone.
+    pub(crate) fn closed(&mut self) {
+        let events = self.core.notify_closed();
+        self.act(events, Closed::Gone);
+        self.error = None;
+    }
+}
+
+fn connack_v3(code: ConnectReturnCode) -> Option<Packet> {
+    let connack = v3_1_1::Connack::builder()
+        .session_present(false)
+        .return_code(code)
+        .build();
+    connack.ok().map(Packet::from)
+}
+
+fn accepting_props(assigned: Option<&str>, limits: &Limits) -> Result<Vec<Property>, MqttError> {
+    let mut props = vec![
+        packet::SessionExpiryInterval::new(0)?.into(),
+        packet::ReceiveMaximum::new(limits.receive_maximum)?.into(),
+        packet::MaximumQos::new(1)?.into(),
+        packet::RetainAvailable::new(0)?.into(),
+        packet::TopicAliasMaximum::new(TOPIC_ALIASES)?.into(),
+        packet::SubscriptionIdentifierAvailable::new(0)?.into(),
+        packet::SharedSubscriptionAvailable::new(0)?.into(),
+    ];
+    if let Some(assigned) = assigned {
+        props.push(packet::AssignedClientIdentifier::new(assigned)?.into());
+    }
+    Ok(props)
+}
+
+/// What of a publish's properties belongs to the message rather than to the connection.
+fn forwarded(props: &[Property]) -> Vec<Property> {
+    let belongs = |property: &&Property| {
+        matches!(
+            property,
+            Property::PayloadFormatIndicator(_)
+                | Property::MessageExpiryInterval(_)
+                | Property::ContentType(_)
+                | Property::ResponseTopic(_)
+                | Property::CorrelationData(_)
+                | Property::UserProperty(_)
+        )
+    };
+    props.iter().filter(belongs).cloned().collect()
+}
+
+macro_rules! connect {
+    ($packet:expr, $clean:expr, $props:expr) => {{
+        let will = $packet.will_topic().map(|topic| Will {
+            publish: Publish {
+                packet_id: None,
+                qos: $packet.will_qos(),
+                retain: false,
+                topic: topic.to_owned(),
+                payload: $packet.will_payload().unwrap_or_default().into_payload(),
+                props: $props,
+            },
+            retain: $packet.will_retain(),
+        });
+        Some(Incoming::Connect(Connect {
+            client_id: $packet.client_id().to_owned(),
+            clean: $clean,
+            will,
+        }))
+    }};
+}
+
+macro_rules! publish {
+    ($packet:expr, $props:expr) => {
+        Some(Incoming::Publish(Publish {
+            packet_id: $packet.packet_id(),
+            qos: $packet.qos(),
+            retain: $packet.retain(),
+            topic: $packet.topic_name().to_owned(),
+            payload: $packet.payload().clone(),
+            props: $props,
+        }))
+    };
+}
+
+/// What a packet asks of us; `None` for one that a client has no reason to send here.
+fn incoming(packet: Packet) -> Option<Incoming> {
+    match packet {
+        Packet::V3_1_1Publish(p) => publish!(p, Vec::new()),
+        Packet::V5_0Publish(p) => publish!(p, forwarded(p.props())),
+        Packet::V3_1_1Puback(_) | Packet::V5_0Puback(_) => Some(Incoming::Acknowledged),
+        Packet::V3_1_1Pingreq(_) | Packet::V5_0Pingreq(_) => Some(Incoming::Ping),
+        Packet::V3_1_1Connect(p) => connect!(p, p.clean_session(), Vec::new()),
+        Packet::V5_0Connect(p) => connect!(p, p.clean_start(), forwarded(p.will_props())),
+        Packet::V3_1_1Subscribe(p) => Some(Incoming::Subscribe {
+            packet_id: p.packet_id(),
+            entries: p.entries().clone(),
+            identified: false,
+        }),
+        Packet::V5_0Subscribe(p) => Some(Incoming::Subscribe {
+            packet_id: p.packet_id(),
+            entries: p.entries().clone(),
+            identified: p
+                .props()
+                .iter()
+                .any(|p| matches!(p, Property::SubscriptionIdentifier(_))),
+        }),
+        Packet::V3_1_1Unsubscribe(p) => Some(Incoming::Unsubscribe {
+            packet_id: p.packet_id(),
+            filters: p
+                .entries()
+                .iter()
+                .map(|filter| filter.as_str().to_owned())
+                .collect(),
+        }),
+        Packet::V5_0Unsubscribe(p) => Some(Incoming::Unsubscribe {
+            packet_id: p.packet_id(),
+            filters: p
+                .entries()
+                .iter()
+                .map(|filter| filter.as_str().to_owned())
+                .collect(),
+        }),
+        Packet::V3_1_1Disconnect(_) => Some(Incoming::Disconnect { with_will: false }),
+        Packet::V5_0Disconnect(p) => Some(Incoming::Disconnect {
+            with_will: p.reason_code() == Some(DisconnectReasonCode::DisconnectWithWillMessage),
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONNECTS: [&[u8]; 2] = [
+        &[
+            0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, b'a',
+        ],
+        &[
+            0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 0, 0, 0, 1, b'a',
+        ],
+    ];
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(
+            connect in prop::option::of(0..2_usize),
+            chunks in prop::collection::vec(
+                (any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)), 0..8),
+        ) {
+            let limits = Limits::default();
+            let mut wire = Wire::new(&limits);
+            if let Some(version) = connect {
+                wire.feed(&mut Cursor::new(CONNECTS[version]));
+                wire.accept(None, &limits);
+                prop_assert_eq!(wire.closing, None);
+            }
+            for (first, body) in chunks {
+                // A right length lets the parsers behind the framing see the noise.
+                let mut bytes = vec![first, body.len() as u8];
+                bytes.extend(body);
+                let mut cursor = Cursor::new(&bytes[..]);
+                while wire.closing.is_none() && (cursor.position() as usize) < bytes.len() {
+                    wire.feed(&mut cursor);
+                }
+            }
+            wire.disconnect(Closed::Shutdown);
+            wire.closed();
+        }
+    }
+}

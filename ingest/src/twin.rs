@@ -1,0 +1,186 @@
+//! The recorder that is the twin itself.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use twin_core::{Readings, Receipt, Refusal, Twin, TwinId};
+
+use crate::recorder::{DeviceKind, Known, Recorder};
+
+/// Name of the class that every device is or extends.
+const DEVICE: &str = "Device";
+
+/// The ontology has nothing that could be a device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the ontology has no class `{DEVICE}`, so no device can be registered: add the pack that declares it"
+)]
+pub struct NoDevices;
+
+/// Records into a twin what its devices send.
+#[derive(Debug)]
+pub struct TwinRecorder {
+    twin: Twin,
+    /// By class id; `None` for a class that is no device.
+    kinds: Vec<Option<Arc<DeviceKind>>>,
+}
+
+impl TwinRecorder {
+    /// The recorder of a twin.
+    pub fn new(twin: Twin) -> Result<Self, NoDevices> {
+        let view = twin.view();
+        let ontology = view.ontology();
+        let device = ontology.class_named(DEVICE).ok_or(NoDevices)?.id;
+        let kinds = ontology.classes().iter().map(|class| {
+            ontology.is_a(class.id, device).then(|| {
+                let (name, telemetry) = (class.name.clone(), class.telemetry.clone());
+                Arc::new(DeviceKind {
+                    class: name,
+                    telemetry,
+                })
+            })
+        });
+        let kinds = kinds.collect();
+        Ok(Self { twin, kinds })
+    }
+}
+
+impl Recorder for TwinRecorder {
+    fn known(&self, id: &TwinId) -> Known {
+        let view = self.twin.view();
+        let Some(twin) = view.twin(id) else {
+            return Known::Nothing;
+        };
+        match self.kinds.get(view.class_id(twin).0 as usize) {
+            Some(Some(kind)) => Known::Device(Arc::clone(kind)),
+            _ => Known::NoDevice(view.class(twin).name.clone()),
+        }
+    }
+
+    fn record(&self, readings: Readings) -> BoxFuture<'static, Result<Receipt, Refusal>> {
+        let twin = self.twin.clone();
+        Box::pin(async move { twin.record(readings).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ontology::{Ontology, Value};
+    use tokio_util::sync::CancellationToken;
+    use twin_core::memory::{Fault, MemoryStore};
+    use twin_core::{Commit, Operation, Principal, Put, Settings};
+
+    use super::*;
+    use crate::replay::{Air, Report, Target, replay};
+    use crate::{Config, DeadLetterRing, Reason, Server};
+
+    const MODELS: [(&str, &str); 3] = [
+        (
+            "Device",
+            r#"{"@context":"dtmi:dtdl:context;3","@id":"dtmi:t:Device;1","@type":"Interface"}"#,
+        ),
+        (
+            "Station",
+            r#"{"@context":"dtmi:dtdl:context;3","@id":"dtmi:t:Station;1","@type":"Interface","extends":"dtmi:t:Device;1",
+                "contents":[{"@type":"Telemetry","name":"pm25","schema":"double"}]}"#,
+        ),
+        (
+            "Village",
+            r#"{"@context":"dtmi:dtdl:context;3","@id":"dtmi:t:Village;1","@type":"Interface"}"#,
+        ),
+    ];
+
+    fn id(text: &str) -> TwinId {
+        TwinId::new(text).unwrap()
+    }
+
+    async fn nation() -> (Twin, MemoryStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let pack = folder.path().join("t");
+        std::fs::create_dir(&pack).unwrap();
+        std::fs::write(pack.join("pack.toml"), "name = \"t\"\n").unwrap();
+        for (name, model) in MODELS {
+            std::fs::write(pack.join(format!("{name}.json")), model).unwrap();
+        }
+        let (ontology, _) = Ontology::load_dir(folder.path()).unwrap();
+        let ontology = Arc::new(ontology);
+        let store = MemoryStore::new(Arc::clone(&ontology));
+        let twin = Twin::open(Arc::new(store.clone()), ontology, Settings::default())
+            .await
+            .unwrap();
+        let put = |name: &str, class: &str| {
+            let (set, geometry, expect) = (Vec::new(), None, None);
+            Operation::Upsert(Put {
+                id: id(name),
+                class: class.into(),
+                set,
+                geometry,
+                expect,
+            })
+        };
+        let operations = vec![put("s:1", "Station"), put("v:1", "Village")];
+        let principal = Principal::system("test");
+        twin.commit(Commit {
+            principal,
+            idempotency: None,
+            operations,
+        })
+        .await
+        .unwrap();
+        (twin, store)
+    }
+
+    async fn publish(target: &Target, device: &str, pm25: f64) -> Report {
+        let air = std::iter::once(Ok(Air { ts: 5, pm25 }));
+        replay(target, &id(device), air, None, &CancellationToken::new())
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_device_publishes_is_in_the_twin_when_it_is_acknowledged() {
+        let (twin, store) = nation().await;
+        let letters = Arc::new(DeadLetterRing::default());
+        let recorder = Arc::new(TwinRecorder::new(twin.clone()).unwrap());
+        let any = "127.0.0.1:0".parse().unwrap();
+        let server = Server::bind(any, Config::default(), recorder, letters.clone())
+            .await
+            .unwrap();
+        let counters = server.counters();
+        let target = Target {
+            addr: server.local_addr(),
+            realm: "rw".into(),
+            v5: true,
+            at_least_once: true,
+            in_flight: 4,
+        };
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(server.run(stop.clone().cancelled_owned()));
+        let latest = || {
+            let view = twin.view();
+            let station = view.twin(&id("s:1")).unwrap();
+            view.latest(station, 0)
+                .map(|latest| (latest.ts, latest.value.clone()))
+        };
+
+        assert_eq!(publish(&target, "s:1", 31.4).await.acknowledged, 1);
+        assert_eq!(latest(), Some((5, Value::Double(31.4))));
+        for device in ["v:1", "s:404"] {
+            assert_eq!(publish(&target, device, 1.0).await.acknowledged, 1);
+        }
+        assert_eq!(counters.refused(Reason::UnknownDevice), 2);
+        assert!(letters.letters()[0].detail.contains("is a Village"));
+
+        store.fail(Some(Fault::Engine));
+        let report = publish(&target, "s:1", 99.0).await;
+        assert_eq!((report.acknowledged, report.failed), (0, 1));
+        assert_eq!(latest(), Some((5, Value::Double(31.4))));
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(10), running)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}

@@ -1,0 +1,291 @@
+//! Writing: a lane is claimed, and each group is one transaction.
+//!
+//! # Invariants
+//! - A group is one transaction, and its first statement is the fence: the lane's row must still
+//!   have the writer's epoch and the group's first offset.
+//! - What exists is changed by UPDATE and what is new by INSERT: UPSERT of rows that exist costs
+//!   more with every row of the transaction.
+//! - Relationships go before the twins they touch and come after them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::{Bound, ControlFlow};
+
+use ontology::{ClassId, RelationshipId};
+use surrealdb::types::{Array, Bytes, Object, RecordId, RecordIdKey, Value, Variables};
+use twin_core::store::{Lane, StoreError};
+use twin_core::{EdgeWrite, Group, RECEIPT_LIFE_US, RowWrite, now_us};
+
+use crate::codec::{self, MAX_RECORD_BYTES, Packed};
+use crate::engine::{damaged, failure, int, is_conflict, offset_key, variables};
+use crate::load::receipt_bound;
+use crate::rows;
+use crate::surreal::SurrealStore;
+use crate::tables::{CHANGE, JOURNAL, LANE, RECEIPT};
+
+/// What a transaction throws when its writer no longer holds the lane.
+const FENCED: &str = "fenced";
+/// Times a transaction that met another one is tried again. The committer is alone, so only the
+/// engine's own maintenance can be in its way.
+const MAX_CONFLICTS: usize = 8;
+/// Old receipts deleted in one transaction.
+const RECEIPTS_AT_ONCE: usize = 1_000;
+
+impl SurrealStore {
+    pub(crate) async fn claim_lane(&self, lane: &str) -> Result<Lane, StoreError> {
+        self.forget_old_receipts(lane).await?;
+        let text = "UPSERT ONLY $lane SET epoch = (epoch ?? 0) + 1, next = next ?? 0 RETURN AFTER";
+        let vars = variables([("lane", Value::RecordId(RecordId::new(LANE, lane)))]);
+        let mut answers = self.engine.run(text, vars).await?;
+        match answers.pop() {
+            Some(Value::Object(row)) => read_lane(lane, &row),
+            other => Err(damaged(
+                LANE,
+                format!("the row of lane `{lane}` reads {other:?}"),
+            )),
+        }
+    }
+
+    async fn forget_old_receipts(&self, lane: &str) -> Result<(), StoreError> {
+        loop {
+            let mut old = Vec::new();
+            let bounds = (
+                Bound::Included(receipt_bound(lane, i64::MIN)),
+                Bound::Excluded(receipt_bound(
+                    lane,
+                    now_us().saturating_sub(RECEIPT_LIFE_US),
+                )),
+            );
+            self.engine
+                .page("id", RECEIPT, bounds, |mut row| {
+                    old.extend(row.remove("id"));
+                    let full = old.len() == RECEIPTS_AT_ONCE;
+                    Ok(if full {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    })
+                })
+                .await?;
+            if old.is_empty() {
+                return Ok(());
+            }
+            let vars = variables([("old", Value::Array(Array::from(old)))]);
+            self.engine.run("DELETE $old RETURN NONE", vars).await?;
+        }
+    }
+
+    pub(crate) async fn commit_group(&self, group: &Group) -> Result<(), StoreError> {
+        debug_assert!(
+            group.validate(),
+            "the committer made a group that does not add up"
+        );
+        for _ in 0..MAX_CONFLICTS {
+            let (text, vars) = self.transaction(group)?;
+            match self.engine.attempt(&text, vars).await {
+                Ok(_) => return Ok(()),
+                Err(error) if is_conflict(&error) => tokio::task::yield_now().await,
+                Err(error) if error.is_thrown() && error.message().contains(FENCED) => {
+                    return Err(StoreError::Fenced {
+                        lane: group.lane.to_string(),
+                    });
+                }
+                Err(error) => return Err(failure(&error)),
+            }
+        }
+        Err(StoreError::Refused(format!(
+            "met other transactions {MAX_CONFLICTS} times in a row"
+        )))
+    }
+
+    /// The statements of a group, and what they are bound to.
+    fn transaction(&self, group: &Group) -> Result<(String, Variables), StoreError> {
+        let ontology = &*self.ontology;
+        let mut transaction = Transaction::fenced(group);
+
+        let mut gone = Vec::new();
+        let mut related: BTreeMap<RelationshipId, Vec<Value>> = BTreeMap::new();
+        let mut changed = Vec::new();
+        for edge in &group.edges {
+            match edge {
+                EdgeWrite::Delete(edge) => {
+                    gone.push(Value::RecordId(rows::edge_id(ontology, edge)));
+                }
+                EdgeWrite::Insert(edge) => {
+                    let row = rows::new_edge(ontology, edge);
+                    related.entry(edge.relationship).or_default().push(row);
+                }
+                EdgeWrite::Update(edge) => changed.push(rows::changed_edge(ontology, edge)),
+            }
+        }
+        let mut created: BTreeMap<ClassId, Vec<Value>> = BTreeMap::new();
+        let mut twins_gone = Vec::new();
+        for row in &group.rows {
+            match row {
+                RowWrite::Insert(state) => {
+                    let row = rows::new_twin(ontology, &group.lane, state)?;
+                    created.entry(state.class).or_default().push(row);
+                }
+                RowWrite::Update { state, geometry } => {
+                    let row = rows::changed_twin(ontology, &group.lane, state, *geometry)?;
+                    changed.push(row);
+                }
+                RowWrite::Delete { class, id } => {
+                    twins_gone.push(Value::RecordId(rows::twin_id(ontology, *class, id)));
+                }
+            }
+        }
+        transaction.delete(gone);
+        transaction.delete(twins_gone);
+        for (class, rows) in created {
+            transaction.insert("INSERT INTO", &ontology.class(class).name, rows);
+        }
+        transaction.update(changed);
+        for (relationship, rows) in related {
+            let name = &ontology.relationship(relationship).name;
+            transaction.insert("INSERT RELATION INTO", name, rows);
+        }
+        let changes = codec::encode_changes(group, ontology);
+        transaction.insert(
+            "INSERT INTO",
+            CHANGE,
+            packed_rows(&group.lane, CHANGE, changes),
+        );
+        let readings = codec::encode_readings(group, ontology);
+        transaction.insert(
+            "INSERT INTO",
+            JOURNAL,
+            packed_rows(&group.lane, JOURNAL, readings),
+        );
+        transaction.insert("INSERT INTO", RECEIPT, receipt_rows(group));
+        Ok(transaction.finish())
+    }
+}
+
+pub(crate) fn read_lane(lane: &str, row: &Object) -> Result<Lane, StoreError> {
+    let number = |field: &str| match row.get(field) {
+        Some(Value::Number(number)) => number.to_int().and_then(|n| u64::try_from(n).ok()),
+        _ => None,
+    };
+    match (number("epoch"), number("next")) {
+        (Some(epoch), Some(next)) => Ok(Lane { epoch, next }),
+        _ => Err(damaged(
+            LANE,
+            format!("the row of lane `{lane}` reads {row:?}"),
+        )),
+    }
+}
+
+/// Packed records as rows; one that is too large stands in several, in order of its parts.
+fn packed_rows(lane: &str, table: &str, records: Vec<Packed>) -> Vec<Value> {
+    let mut rows = Vec::with_capacity(records.len());
+    for Packed { first, bytes } in records {
+        let bytes = Bytes::from(bytes);
+        let mut start = 0;
+        let mut part = 0;
+        while start < bytes.len() {
+            let end = bytes.len().min(start + MAX_RECORD_BYTES);
+            let mut row = Object::new();
+            let key = offset_key(lane, &[first, part]);
+            row.insert("id", Value::RecordId(RecordId::new(table, key)));
+            row.insert("data", Value::Bytes(Bytes::from(bytes.slice(start..end))));
+            rows.push(Value::Object(row));
+            (start, part) = (end, part + 1);
+        }
+    }
+    rows
+}
+
+fn receipt_rows(group: &Group) -> Vec<Value> {
+    let receipts = group.receipts.iter().zip(0_u64..);
+    let rows = receipts.map(|(receipt, index)| {
+        let mut row = Object::new();
+        // Its place, not its key: a key may come again after a day, and a new row must not meet
+        // the old one. By time first, so that old ones are one range.
+        let key = vec![
+            Value::String(group.lane.to_string()),
+            Value::Number(group.at.into()),
+            int(group.next),
+            int(index),
+        ];
+        let id = RecordId::new(RECEIPT, RecordIdKey::Array(Array::from(key)));
+        row.insert("id", Value::RecordId(id));
+        row.insert("principal", receipt.principal.as_str().to_owned());
+        row.insert("key", receipt.idempotency.key.to_string());
+        row.insert("hash", receipt.idempotency.hash.cast_signed());
+        row.insert("offset", int(receipt.offset));
+        row.insert("changes", int(receipt.changes));
+        row.insert("at", receipt.at);
+        Value::Object(row)
+    });
+    rows.collect()
+}
+
+/// A transaction as it grows: its text holds names of tables and variables only.
+struct Transaction {
+    text: String,
+    vars: Variables,
+    bound: usize,
+}
+
+impl Transaction {
+    fn fenced(group: &Group) -> Self {
+        let vars = variables([
+            ("lane", Value::RecordId(RecordId::new(LANE, &*group.lane))),
+            ("epoch", int(group.epoch)),
+            ("first", int(group.first)),
+            ("next", int(group.next)),
+        ]);
+        let text = format!(
+            "BEGIN;\
+             LET $held = UPDATE $lane SET next = $next \
+             WHERE epoch = $epoch AND next = $first RETURN VALUE true;\
+             IF $held != [true] {{ THROW '{FENCED}' }};"
+        );
+        Self {
+            text,
+            vars,
+            bound: 0,
+        }
+    }
+
+    fn bind(&mut self, values: Vec<Value>) -> String {
+        let name = format!("v{}", self.bound);
+        self.bound += 1;
+        self.vars.insert(&*name, Value::Array(Array::from(values)));
+        name
+    }
+
+    fn delete(&mut self, ids: Vec<Value>) {
+        if !ids.is_empty() {
+            let name = self.bind(ids);
+            self.say(format_args!("DELETE ${name} RETURN NONE;"));
+        }
+    }
+
+    fn insert(&mut self, verb: &str, table: &str, rows: Vec<Value>) {
+        if !rows.is_empty() {
+            let name = self.bind(rows);
+            self.say(format_args!("{verb} `{table}` ${name} RETURN NONE;"));
+        }
+    }
+
+    fn update(&mut self, changes: Vec<Value>) {
+        if !changes.is_empty() {
+            let name = self.bind(changes);
+            self.say(format_args!(
+                "FOR $change IN ${name} {{ UPDATE $change.id MERGE $change.set RETURN NONE }};"
+            ));
+        }
+    }
+
+    fn say(&mut self, statement: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _infallible = self.text.write_fmt(statement);
+    }
+
+    fn finish(mut self) -> (String, Variables) {
+        self.text.push_str("COMMIT");
+        (self.text, self.vars)
+    }
+}

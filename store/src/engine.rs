@@ -1,0 +1,529 @@
+//! The one place that opens SurrealDB and runs statements on it.
+//!
+//! It stands on the engine below the SDK, whose interface carries no promise of stability; the
+//! rest of this crate only sees [`Engine`]. The SDK would hide what is needed here: statements
+//! parsed once, sessions of a role, streams of rows that can be stopped.
+//!
+//! # Invariants
+//! - Text of statements is ours; whatever comes from outside is a bound, typed value.
+//! - Every commit is synced before it returns, unless [`Sync::Never`] was asked for.
+
+use std::fmt;
+use std::ops::{Bound, ControlFlow};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use surrealdb::types::{
+    Array, Error, Object, QueryError, RecordId, RecordIdKey, RecordIdKeyRange, Value, Variables,
+};
+use surrealdb_cnf::ConfigMap;
+use surrealdb_core::ctx::CancelHandle;
+use surrealdb_core::dbs::Session;
+use surrealdb_core::kvs::{Datastore, QueryRequest};
+use surrealdb_rpc::stream::QUERY_STREAM_BUFFER;
+use surrealdb_rpc::{QueryResult, QueryStreamItem};
+use twin_core::store::StoreError;
+
+/// Namespace of every realm's database.
+pub(crate) const NAMESPACE: &str = "twin";
+
+/// Commits that wait before they are synced together. Our committer already gathers, so a lone
+/// commit must never wait for company.
+const GROUPED_COMMIT_WAIT_THRESHOLD: usize = 4096;
+
+/// How often, and how long each time, closing waits for what still runs.
+const CLOSE_WAITS: usize = 1_000;
+const CLOSE_WAIT: Duration = Duration::from_millis(5);
+
+/// How the engine uses memory and disk.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes of the cache of blocks read.
+    pub block_cache_bytes: usize,
+    /// Bytes of one buffer of writes in memory.
+    pub write_buffer_bytes: usize,
+    /// Most such buffers.
+    pub write_buffers: usize,
+    /// When commits are durable.
+    pub sync: Sync,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            block_cache_bytes: 256 << 20,
+            write_buffer_bytes: 64 << 20,
+            write_buffers: 4,
+            sync: Sync::EveryCommit,
+        }
+    }
+}
+
+/// When commits are durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Before they are answered.
+    EveryCommit,
+    /// When the operating system likes: a power cut loses the last ones. For measurements.
+    Never,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Neither `rocksdb://` nor `mem://`.
+    #[error("`{url}` is not a store: give rocksdb://<folder> or mem://")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// Another process has the folder open.
+    #[error("{folder} is in use by another process: stop it, or ask it by its address")]
+    InUse {
+        /// The folder.
+        folder: String,
+    },
+    /// No room to open it.
+    #[error("{folder} cannot be opened, its disk is full: free some space first ({reason})")]
+    DiskFull {
+        /// The folder.
+        folder: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The folder cannot be used.
+    #[error("{folder} cannot be opened: {reason}; check that it exists and can be written to")]
+    Folder {
+        /// The folder.
+        folder: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A realm's name that is none.
+    #[error("`{realm}` is not a realm: a-z, 0-9 and hyphens, a letter first, at most 32")]
+    Realm {
+        /// What was given.
+        realm: String,
+    },
+    /// The ontology uses a name that the tables need.
+    #[error("{what} cannot be a table or field of the store: {reason}")]
+    Name {
+        /// The class, property or relationship.
+        what: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The engine refused.
+    #[error("the store cannot be opened: {0}")]
+    Engine(String),
+}
+
+/// An open database of one realm.
+pub(crate) struct Engine {
+    /// None once it was closed: the files are free only when nothing holds the datastore.
+    datastore: RwLock<Option<Arc<Datastore>>>,
+    owner: Session,
+    reader: Session,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("realm", &self.owner.db)
+            .finish_non_exhaustive()
+    }
+}
+
+/// As whom a statement runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum As {
+    /// The store itself.
+    Owner,
+    /// A user who may only look.
+    Reader,
+}
+
+impl Engine {
+    pub(crate) async fn open(
+        url: &str,
+        realm: &str,
+        settings: &Settings,
+    ) -> Result<Self, OpenError> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let begins = realm.starts_with(|c: char| c.is_ascii_lowercase());
+        if !begins || realm.len() > 32 || !realm.bytes().all(plain) {
+            return Err(OpenError::Realm {
+                realm: realm.chars().take(80).collect(),
+            });
+        }
+        let (path, folder) = match url.split_once("://") {
+            Some(("mem", _)) => ("memory".to_owned(), String::new()),
+            Some(("rocksdb", folder)) if !folder.is_empty() && !folder.contains('?') => {
+                prepare(folder)?;
+                (rocksdb_path(folder, settings), folder.to_owned())
+            }
+            _ => {
+                return Err(OpenError::Url {
+                    url: url.chars().take(200).collect(),
+                });
+            }
+        };
+        let failed = |error: String| explain(&folder, error);
+        let datastore = Datastore::builder()
+            .with_config(config(settings))
+            // Maintenance writes, and a write before the version's key would make a new folder
+            // look like one of an older program.
+            .without_maintenance_tasks()
+            .build_with_path(&path)
+            .await
+            .map_err(|error| failed(format!("{error:#}")))?;
+        datastore
+            .check_version()
+            .await
+            .map_err(|error| failed(format!("{error:#}")))?;
+        datastore
+            .bootstrap()
+            .await
+            .map_err(|error| failed(format!("{error:#}")))?;
+        datastore.start_maintenance_tasks();
+        let engine = Self {
+            datastore: RwLock::new(Some(datastore)),
+            owner: Session::owner().with_ns(NAMESPACE).with_db(realm),
+            reader: Session::viewer().with_ns(NAMESPACE).with_db(realm),
+        };
+        let define = format!(
+            "DEFINE NAMESPACE IF NOT EXISTS {NAMESPACE}; DEFINE DATABASE IF NOT EXISTS `{realm}`"
+        );
+        engine
+            .run(&define, Variables::new())
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(engine)
+    }
+
+    /// Ends background work and closes the files, so that they can be opened again.
+    pub(crate) async fn close(&self) -> Result<(), StoreError> {
+        let taken = self
+            .datastore
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(datastore) = taken else {
+            return Ok(());
+        };
+        let closed = datastore.shutdown().await;
+        // What still runs holds the files; it was cancelled and ends soon.
+        for _ in 0..CLOSE_WAITS {
+            if Arc::strong_count(&datastore) == 1 {
+                break;
+            }
+            tokio::time::sleep(CLOSE_WAIT).await;
+        }
+        closed.map_err(|error| StoreError::Engine(format!("closing: {error:#}")))
+    }
+
+    fn datastore(&self) -> Result<Arc<Datastore>, Error> {
+        let datastore = self
+            .datastore
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        // In the engine's own words, so that it is judged as its other troubles are.
+        datastore.ok_or_else(|| Error::internal("The datastore is shutting down".to_owned()))
+    }
+
+    fn session(&self, who: As) -> &Session {
+        match who {
+            As::Owner => &self.owner,
+            As::Reader => &self.reader,
+        }
+    }
+
+    /// Runs statements; the values of all of them, or the error that matters.
+    pub(crate) async fn run(&self, text: &str, vars: Variables) -> Result<Vec<Value>, StoreError> {
+        let request = QueryRequest::new(text, &self.owner).with_variables(Some(vars));
+        let datastore = self.datastore().map_err(|error| failure(&error))?;
+        let results = datastore
+            .run(request)
+            .await
+            .map_err(|error| failure(&error))?;
+        values(results).map_err(|error| failure(&error))
+    }
+
+    /// Runs statements whose failure the caller judges.
+    pub(crate) async fn attempt(&self, text: &str, vars: Variables) -> Result<Vec<Value>, Error> {
+        let request = QueryRequest::new(text, &self.owner).with_variables(Some(vars));
+        values(self.datastore()?.run(request).await?)
+    }
+
+    /// Runs statements and hands their rows over as they come, each with its statement's index,
+    /// until the receiver has enough. The engine reads ahead by a few batches, not more.
+    pub(crate) async fn stream<F>(
+        &self,
+        who: As,
+        text: &str,
+        vars: Variables,
+        mut each: F,
+    ) -> Result<(), Streamed>
+    where
+        F: FnMut(Row) -> Result<ControlFlow<()>, StoreError> + Send,
+    {
+        let cancel = CancelHandle::new();
+        let request = QueryRequest::new(text, self.session(who))
+            .with_variables(Some(vars))
+            .with_cancel(cancel.clone());
+        let (sender, items) = surrealdb_core::channel::bounded(QUERY_STREAM_BUFFER);
+        let datastore = self.datastore().map_err(Streamed::Statement)?;
+        let job = datastore
+            .run_streaming(request, sender)
+            .map_err(Streamed::Statement)?;
+        drop(datastore);
+        // Dropped early, by an error or a caller that gave up waiting, this stops the execution.
+        let _stop = StopOnDrop(cancel);
+        let running = tokio::spawn(job.run);
+        while let Ok(item) = items.recv().await {
+            let flow = match item {
+                QueryStreamItem::Rows { index, values } => {
+                    let mut flow = ControlFlow::Continue(());
+                    for value in values {
+                        flow = each(Row {
+                            statement: index,
+                            value,
+                            of_many: true,
+                        })?;
+                        if flow.is_break() {
+                            break;
+                        }
+                    }
+                    flow
+                }
+                QueryStreamItem::Value { index, value } => each(Row {
+                    statement: index,
+                    value,
+                    of_many: false,
+                })?,
+                QueryStreamItem::Finished {
+                    error: Some(error), ..
+                } if !is_echo(&error) => {
+                    return Err(Streamed::Statement(error));
+                }
+                QueryStreamItem::Finished { .. } => ControlFlow::Continue(()),
+            };
+            if flow.is_break() {
+                return Ok(());
+            }
+        }
+        match running.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Streamed::Statement(error)),
+            Err(error) => Err(StoreError::Engine(format!("a query ended badly: {error}")).into()),
+        }
+    }
+
+    /// Hands over the rows of `SELECT <fields> FROM <table>` in the order of their ids, from the
+    /// one after `after`, at most about `page` of them. Whether there may be more.
+    ///
+    /// Paging is by stopping the stream: a LIMIT is not pushed down into a range of ids, so each
+    /// page would read the rest of the table.
+    pub(crate) async fn page<F>(
+        &self,
+        fields: &str,
+        table: &str,
+        bounds: (Bound<RecordIdKey>, Bound<RecordIdKey>),
+        mut each: F,
+    ) -> Result<(), StoreError>
+    where
+        F: FnMut(Object) -> Result<ControlFlow<()>, StoreError> + Send,
+    {
+        let (start, end) = bounds;
+        let range = RecordIdKey::Range(Box::new(RecordIdKeyRange { start, end }));
+        let vars = variables([("range", Value::RecordId(RecordId::new(table, range)))]);
+        let text = format!("SELECT {fields} FROM $range");
+        let rows = self.stream(As::Owner, &text, vars, |row| match row.value {
+            Value::Object(row) => each(row),
+            other => Err(damaged(
+                table,
+                format!("a row that is no object: {other:?}"),
+            )),
+        });
+        rows.await.map_err(StoreError::from)
+    }
+}
+
+/// A row of a stream.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// Index of its statement.
+    pub(crate) statement: usize,
+    pub(crate) value: Value,
+    /// Whether the statement answers with a list, of which this is one.
+    pub(crate) of_many: bool,
+}
+
+/// Why a stream ended early.
+#[derive(Debug)]
+pub(crate) enum Streamed {
+    /// The statement failed.
+    Statement(Error),
+    /// Its receiver did.
+    Receiver(StoreError),
+}
+
+impl From<StoreError> for Streamed {
+    fn from(error: StoreError) -> Self {
+        Self::Receiver(error)
+    }
+}
+
+impl From<Streamed> for StoreError {
+    fn from(streamed: Streamed) -> Self {
+        match streamed {
+            Streamed::Statement(error) => failure(&error),
+            Streamed::Receiver(error) => error,
+        }
+    }
+}
+
+struct StopOnDrop(CancelHandle);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.trip();
+    }
+}
+
+fn config(settings: &Settings) -> ConfigMap {
+    ConfigMap::empty()
+        .with_key_value(
+            "rocksdb_block_cache_size",
+            settings.block_cache_bytes.to_string(),
+        )
+        .with_key_value(
+            "rocksdb_write_buffer_size",
+            settings.write_buffer_bytes.to_string(),
+        )
+        .with_key_value(
+            "rocksdb_max_write_buffer_number",
+            settings.write_buffers.to_string(),
+        )
+        .with_key_value(
+            "rocksdb_grouped_commit_wait_threshold",
+            GROUPED_COMMIT_WAIT_THRESHOLD.to_string(),
+        )
+}
+
+fn rocksdb_path(folder: &str, settings: &Settings) -> String {
+    let sync = match settings.sync {
+        Sync::EveryCommit => "every",
+        Sync::Never => "never",
+    };
+    format!("rocksdb://{folder}?sync={sync}")
+}
+
+/// Makes the folder, so that what is wrong with it is said in the system's words.
+fn prepare(folder: &str) -> Result<(), OpenError> {
+    std::fs::create_dir_all(Path::new(folder)).map_err(|error| explain(folder, error.to_string()))
+}
+
+fn explain(folder: &str, reason: String) -> OpenError {
+    let folder = folder.to_owned();
+    let lower = reason.to_lowercase();
+    if folder.is_empty() {
+        OpenError::Engine(reason)
+    } else if lower.contains("lock") && lower.contains("resource temporarily unavailable")
+        || lower.contains("lock hold by current process")
+    {
+        OpenError::InUse { folder }
+    } else if lower.contains("no space left") {
+        OpenError::DiskFull { folder, reason }
+    } else if [
+        "permission denied",
+        "not a directory",
+        "file exists",
+        "read-only",
+    ]
+    .iter()
+    .any(|known| lower.contains(known))
+    {
+        OpenError::Folder { folder, reason }
+    } else {
+        OpenError::Engine(reason)
+    }
+}
+
+/// Whether an error only says that another one happened.
+fn is_echo(error: &Error) -> bool {
+    matches!(
+        error.query_details(),
+        Some(QueryError::NotExecuted | QueryError::Cancelled)
+    ) && !error.message().starts_with("Cannot COMMIT")
+}
+
+/// The values of all statements, or the error that caused the others.
+fn values(results: Vec<QueryResult>) -> Result<Vec<Value>, Error> {
+    let mut values = Vec::with_capacity(results.len());
+    let mut failed: Option<Error> = None;
+    for result in results {
+        match (result.result, &failed) {
+            (Ok(value), _) => values.push(value),
+            (Err(error), None) => failed = Some(error),
+            (Err(error), Some(known)) if is_echo(known) => failed = Some(error),
+            (Err(_), Some(_)) => {}
+        }
+    }
+    match failed {
+        None => Ok(values),
+        Some(error) => Err(error),
+    }
+}
+
+/// Whether a commit met another one: nothing of it is durable and it may be tried again.
+pub(crate) fn is_conflict(error: &Error) -> bool {
+    matches!(error.query_details(), Some(QueryError::TransactionConflict))
+}
+
+/// What a failure means for a writer: a statement that was refused leaves nothing behind; a commit
+/// that failed, or trouble below, leaves the engine in doubt.
+pub(crate) fn failure(error: &Error) -> StoreError {
+    const BELOW: [&str; 6] = [
+        "Cannot COMMIT",
+        "There was a problem with the underlying datastore",
+        "There was a problem with a transaction",
+        "The datastore is shutting down",
+        "commit outcome is unknown",
+        "IO error",
+    ];
+    let text = error.to_string();
+    if BELOW.iter().any(|known| text.contains(known)) || error.is_connection() {
+        StoreError::Engine(text)
+    } else {
+        StoreError::Refused(text)
+    }
+}
+
+pub(crate) fn damaged(place: &str, what: impl fmt::Display) -> StoreError {
+    StoreError::Damaged(format!("{place}: {what}"))
+}
+
+/// Bound variables of a statement.
+pub(crate) fn variables<const N: usize>(pairs: [(&str, Value); N]) -> Variables {
+    let mut vars = Variables::new();
+    for (name, value) in pairs {
+        vars.insert(name, value);
+    }
+    vars
+}
+
+/// The key of a record at an offset of a lane: `[lane, offset]`, or `[lane, offset, part]`.
+pub(crate) fn offset_key(lane: &str, numbers: &[u64]) -> RecordIdKey {
+    let mut key = vec![Value::String(lane.to_owned())];
+    key.extend(numbers.iter().map(|number| int(*number)));
+    RecordIdKey::Array(Array::from(key))
+}
+
+/// An unsigned number as SurrealDB's signed integer. Offsets and epochs never come near its end.
+pub(crate) fn int(number: u64) -> Value {
+    Value::Number(i64::try_from(number).unwrap_or(i64::MAX).into())
+}

@@ -1,0 +1,95 @@
+//! The store of one realm: opening it, and the doors it has.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use ontology::{Ontology, Value};
+use surrealdb::types::Variables;
+use twin_core::store::{Kept, Lane, Sink, Store, StoreError};
+use twin_core::{Group, TwinId};
+
+use crate::engine::{Engine, OpenError, Settings};
+use crate::tables;
+
+/// A realm's store on SurrealDB.
+///
+/// [`SurrealStore::close`] it before its folder is opened again in this process.
+#[derive(Debug)]
+pub struct SurrealStore {
+    pub(crate) engine: Engine,
+    pub(crate) ontology: Arc<Ontology>,
+    /// Queries of users that run now.
+    pub(crate) querying: AtomicUsize,
+}
+
+impl SurrealStore {
+    /// Opens the store at `rocksdb://<folder>` or `mem://` and makes its tables fit the ontology.
+    pub async fn open(
+        url: &str,
+        realm: &str,
+        ontology: Arc<Ontology>,
+        settings: Settings,
+    ) -> Result<Self, OpenError> {
+        let definitions = tables::definitions(&ontology)?;
+        let engine = Engine::open(url, realm, &settings).await?;
+        if let Err(error) = tables::define(&engine, &definitions).await {
+            // What matters is why it could not be opened.
+            drop(engine.close().await);
+            return Err(OpenError::Engine(error.to_string()));
+        }
+        Ok(Self {
+            engine,
+            ontology,
+            querying: AtomicUsize::new(0),
+        })
+    }
+
+    /// Closes the store's files. Whatever is asked of it afterwards fails.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.engine.close().await
+    }
+
+    /// Asks the engine whether it can still read.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.engine
+            .run("RETURN true", Variables::new())
+            .await
+            .map(drop)
+    }
+}
+
+impl Store for SurrealStore {
+    fn claim<'a>(&'a self, lane: &'a str) -> BoxFuture<'a, Result<Lane, StoreError>> {
+        self.claim_lane(lane).boxed()
+    }
+
+    fn commit<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.commit_group(group).boxed()
+    }
+
+    fn load<'a>(&'a self, sink: &'a mut Sink<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.load_all(sink).boxed()
+    }
+
+    fn groups<'a>(
+        &'a self,
+        lane: &'a str,
+        from: u64,
+        max_bytes: usize,
+    ) -> BoxFuture<'a, Result<Kept, StoreError>> {
+        self.groups_from(lane, from, max_bytes).boxed()
+    }
+
+    fn readings<'a>(
+        &'a self,
+        twin: &'a TwinId,
+        telemetry: &'a str,
+        from: i64,
+        to: i64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(i64, Value)>, StoreError>> {
+        self.raw_readings(twin, telemetry, from, to, limit).boxed()
+    }
+}

@@ -1,0 +1,261 @@
+//! What is wrong is found and located: damaged records, lost rows, another ontology, a folder in
+//! use.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ontology::{Ontology, Value};
+use serde_json::json;
+use store::{OpenError, Settings, SurrealStore};
+use surrealdb::Surreal;
+use surrealdb::engine::local::{Db, RocksDb};
+use twin_core::Event;
+use twin_core::store::{Loaded, Store as _, StoreError};
+
+use crate::model::{self, add, edge, group, open, record, twin};
+
+fn url(folder: &Path) -> String {
+    format!("rocksdb://{}", folder.display())
+}
+
+/// A store on disk with two groups, closed again.
+async fn written(folder: &Path, ontology: &Arc<Ontology>) {
+    let store = open(&url(folder), ontology).await;
+    let epoch = store.claim("main").await.unwrap().epoch;
+    let mut first = group(epoch, 0);
+    let village = twin(
+        ontology,
+        "Village",
+        "rw:village:1",
+        json!({"name": "Kinyinya"}),
+        None,
+        0,
+    );
+    let facility = twin(
+        ontology,
+        "HealthFacility",
+        "rw:facility:1",
+        json!({"beds": 3}),
+        None,
+        2,
+    );
+    let located = edge(ontology, "locatedIn", &facility, &village);
+    add(&mut first, Event::Created(village));
+    add(&mut first, Event::Created(facility));
+    add(&mut first, Event::Related(located));
+    store.commit(&first).await.unwrap();
+    let mut second = group(epoch, first.next);
+    record(
+        &mut second,
+        ontology,
+        "rw:facility:1",
+        "pm25",
+        7,
+        Value::Double(2.0),
+    );
+    store.commit(&second).await.unwrap();
+    assert!(store.verify().await.unwrap().is_sound());
+    store.close().await.unwrap();
+}
+
+/// Runs SurrealQL on the folder with SurrealDB's own SDK, as another program might.
+async fn tamper(folder: &Path, text: &str) {
+    let db: Surreal<Db> = Surreal::new::<RocksDb>(folder.to_str().unwrap())
+        .await
+        .unwrap();
+    db.use_ns("twin").use_db("rw").await.unwrap();
+    db.query(text).await.unwrap().check().unwrap();
+    drop(db);
+}
+
+/// Opens a folder that the SDK closes behind our back, once it has.
+async fn reopen(folder: &Path, ontology: &Arc<Ontology>) -> SurrealStore {
+    for _ in 0..200 {
+        match SurrealStore::open(
+            &url(folder),
+            "rw",
+            Arc::clone(ontology),
+            Settings::default(),
+        )
+        .await
+        {
+            Ok(store) => return store,
+            Err(OpenError::InUse { .. }) => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("still in use");
+}
+
+async fn load_error(store: &SurrealStore) -> String {
+    let mut sink = |_: Loaded| Ok(());
+    match store.load(&mut sink).await {
+        Err(StoreError::Damaged(what)) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Tampers with a store and gives back what verifying it finds.
+async fn findings_after(text: &str) -> Vec<String> {
+    let ontology = model::ontology();
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), &ontology).await;
+    tamper(folder.path(), text).await;
+    let store = reopen(folder.path(), &ontology).await;
+    let report = store.verify().await.unwrap();
+    store.close().await.unwrap();
+    report
+        .findings
+        .into_iter()
+        .map(|finding| finding.what)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_bytes_of_a_change_are_located() {
+    let found = findings_after("UPDATE _change SET data = <bytes>'abcdef'").await;
+    assert!(
+        found
+            .iter()
+            .any(|f| f.contains("_change:['main', 0]") && f.contains("checksum")),
+        "{found:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_journal_is_found_by_loading_reading_and_following() {
+    let ontology = model::ontology();
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), &ontology).await;
+    tamper(folder.path(), "UPDATE _journal SET data = <bytes>'abcdef'").await;
+    let store = reopen(folder.path(), &ontology).await;
+    let at = "_journal:['main', 3]";
+    let error = load_error(&store).await;
+    assert!(error.contains(at), "{error}");
+    let twin = model::id("rw:facility:1");
+    let error = store
+        .readings(&twin, "pm25", 0, 10, 10)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(at), "{error}");
+    let error = store.groups("main", 3, 1).await.unwrap_err().to_string();
+    assert!(error.contains(at), "{error}");
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_and_foreign_rows_are_found() {
+    let found = findings_after("DELETE Village").await;
+    assert!(
+        found.iter().any(|f| f.contains("rw:village:1")),
+        "{found:?}"
+    );
+    let found = findings_after("CREATE Village:ghost SET revision = 'main:0'").await;
+    assert!(
+        found
+            .iter()
+            .any(|f| f.contains("ghost") && f.contains("no change")),
+        "{found:?}"
+    );
+    let found = findings_after("UPDATE HealthFacility SET revision = 'main:77'").await;
+    assert!(found.iter().any(|f| f.contains("main:77")), "{found:?}");
+    let found = findings_after("DELETE _journal").await;
+    assert!(
+        found
+            .iter()
+            .any(|f| f.contains("ends at 3") && f.contains("says 4")),
+        "{found:?}"
+    );
+    let found = findings_after("DELETE locatedIn").await;
+    assert!(found.iter().any(|f| f.contains("locatedIn")), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ontology_no_longer_has_is_named() {
+    let ontology = model::ontology();
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), &ontology).await;
+    let later = model::ontology_without(&["\"beds\""]);
+    let store = reopen(folder.path(), &later).await;
+    let error = load_error(&store).await;
+    assert!(
+        error.contains("HealthFacility:⟨rw:facility:1⟩") && error.contains("`beds`"),
+        "{error}"
+    );
+    store.close().await.unwrap();
+    tamper(
+        folder.path(),
+        "DEFINE TABLE Ghost SCHEMALESS; CREATE Ghost:a",
+    )
+    .await;
+    let store = reopen(folder.path(), &ontology).await;
+    let error = load_error(&store).await;
+    assert!(
+        error.contains("Ghost") && error.contains("ontology"),
+        "{error}"
+    );
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_in_use_is_refused_with_its_reason() {
+    let ontology = model::ontology();
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&url(folder.path()), &ontology).await;
+    let again = SurrealStore::open(&url(folder.path()), "rw", ontology, Settings::default()).await;
+    assert!(matches!(again, Err(OpenError::InUse { .. })), "{again:?}");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_why() {
+    let ontology = model::ontology();
+    let open = async |url: &str, realm: &str| {
+        SurrealStore::open(url, realm, Arc::clone(&ontology), Settings::default())
+            .await
+            .unwrap_err()
+    };
+    assert!(matches!(
+        open("postgres://x", "rw").await,
+        OpenError::Url { .. }
+    ));
+    assert!(matches!(
+        open("rocksdb://", "rw").await,
+        OpenError::Url { .. }
+    ));
+    assert!(matches!(
+        open("mem://", "RW").await,
+        OpenError::Realm { .. }
+    ));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = open(&url(file.path()), "rw").await;
+    assert!(matches!(error, OpenError::Folder { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_the_store_needs_is_refused() {
+    let pack = Arc::new(ontology::Pack::named("test"));
+    let text = r#"{"@context": "dtmi:dtdl:context;4", "@id": "dtmi:t:Thing;1", "@type": "Interface",
+        "description": "A thing.", "contents": [
+        {"@type": "Property", "name": "cell", "description": "Of a prison.", "schema": "string"}]}"#;
+    let source = ontology::Source {
+        pack,
+        file: "thing.json".into(),
+        text: text.into(),
+    };
+    // The ontology may already refuse it, or give it another name.
+    let Ok((ontology, _)) = Ontology::compile(&[source]) else {
+        return;
+    };
+    let class = ontology.class_named("Thing").unwrap();
+    let reserved = class.property("cell").is_some();
+    let opened = SurrealStore::open("mem://", "rw", Arc::new(ontology), Settings::default()).await;
+    assert_eq!(
+        reserved,
+        matches!(opened, Err(OpenError::Name { .. })),
+        "{opened:?}"
+    );
+}

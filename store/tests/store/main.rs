@@ -1,0 +1,15 @@
+//! The store on SurrealDB, and its packed records: one binary, since each takes long to link.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
+mod codec;
+mod damage;
+mod model;
+mod query;
+mod round_trip;
+mod speed;

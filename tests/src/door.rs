@@ -1,0 +1,217 @@
+//! Speaking HTTP to a twin, and reading what it says.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::Twin;
+
+/// How long one request may take before the test calls it hung.
+const REQUEST_WITHIN: Duration = Duration::from_mins(1);
+/// The largest answer that a test reads.
+const ANSWER_MAX_BYTES: u64 = 64 << 20;
+/// The codes that an error may carry.
+const CODES: [&str; 12] = [
+    "INVALID_INPUT",
+    "UNKNOWN_NAME",
+    "NOT_FOUND",
+    "CONFLICT",
+    "VIOLATION",
+    "FORBIDDEN",
+    "UNAUTHENTICATED",
+    "TOO_COSTLY",
+    "LIMITED",
+    "UNAVAILABLE",
+    "TIMEOUT",
+    "INTERNAL",
+];
+
+/// What a GraphQL request was answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The whole body.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The data of an answer without errors.
+    #[track_caller]
+    pub fn data(&self) -> &Value {
+        assert!(
+            self.status == 200 && self.body.get("errors").is_none(),
+            "refused with status {}: {}",
+            self.status,
+            self.body
+        );
+        &self.body["data"]
+    }
+
+    /// The first error's code and message, of an answer that must have one, with a code from the
+    /// closed list.
+    #[track_caller]
+    pub fn error(&self) -> (&str, &str) {
+        let error = &self.body["errors"][0];
+        let code = error["extensions"]["code"].as_str().unwrap_or("none");
+        assert!(
+            CODES.contains(&code),
+            "an error without a code of the closed list: status {}, {}",
+            self.status,
+            self.body
+        );
+        (code, error["message"].as_str().unwrap_or_default())
+    }
+
+    /// Whether the first error suggests `name`, in its text or beside it.
+    pub fn suggests(&self, name: &str) -> bool {
+        let error = &self.body["errors"][0];
+        strings(error).iter().any(|text| text.contains(name))
+    }
+
+    /// The instant that this answer speaks of.
+    #[track_caller]
+    pub fn position(&self) -> String {
+        self.body["extensions"]["position"]
+            .as_str()
+            .unwrap_or_else(|| panic!("an answer without extensions.position: {}", self.body))
+            .to_owned()
+    }
+}
+
+/// A page of a connection.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// Ids in the order given.
+    pub ids: Vec<String>,
+    /// The nodes.
+    pub nodes: Vec<Value>,
+    /// `totalCount`, where asked for.
+    pub total: Option<u64>,
+    /// Where the next page starts, where there is one.
+    pub next: Option<String>,
+}
+
+/// Reads `edges { node { id … } } pageInfo { hasNextPage endCursor } totalCount`.
+#[track_caller]
+pub fn rows(connection: &Value) -> Rows {
+    let edges = connection["edges"]
+        .as_array()
+        .unwrap_or_else(|| panic!("not a connection: {connection}"));
+    let nodes: Vec<Value> = edges.iter().map(|edge| edge["node"].clone()).collect();
+    let info = &connection["pageInfo"];
+    Rows {
+        ids: nodes
+            .iter()
+            .map(|node| node["id"].as_str().unwrap_or_default().to_owned())
+            .collect(),
+        nodes,
+        total: connection["totalCount"].as_u64(),
+        next: info["hasNextPage"]
+            .as_bool()
+            .unwrap_or(false)
+            .then(|| info["endCursor"].as_str().unwrap_or_default().to_owned()),
+    }
+}
+
+/// Every text anywhere in `value`.
+pub fn strings(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::String(text) => BTreeSet::from([text.clone()]),
+        Value::Array(items) => items.iter().flat_map(strings).collect(),
+        Value::Object(fields) => fields.values().flat_map(strings).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => BTreeSet::new(),
+    }
+}
+
+impl Twin {
+    fn agent() -> ureq::Agent {
+        ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(REQUEST_WITHIN))
+            .build()
+            .new_agent()
+    }
+
+    /// Asks through `POST /graphql`.
+    #[track_caller]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write json!({..}) in place"
+    )]
+    pub fn graphql(&self, query: &str, variables: Value) -> Answer {
+        let request = json!({ "query": query, "variables": variables });
+        let (status, text) = self.post("/graphql", "application/json", &request.to_string());
+        let body = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("status {status}, not JSON ({error}): {text}"));
+        Answer { status, body }
+    }
+
+    /// Runs `SurrealQL` through `POST /surql`, which must answer 200 with JSON.
+    #[track_caller]
+    pub fn surql(&self, text: &str) -> Value {
+        let (status, body) = self.post("/surql", "text/plain", text);
+        assert_eq!(status, 200, "{text}: {body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    }
+
+    /// Posts, whatever the answer.
+    #[track_caller]
+    pub fn post(&self, path: &str, kind: &str, body: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.http());
+        let mut answer = Self::agent()
+            .post(&url)
+            .header("Content-Type", kind)
+            .send(body)
+            .unwrap_or_else(|error| panic!("POST {url}: {error}"));
+        let status = answer.status().as_u16();
+        (status, read(answer.body_mut(), &url))
+    }
+
+    /// Gets, whatever the answer.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.http());
+        let mut answer = Self::agent()
+            .get(&url)
+            .call()
+            .unwrap_or_else(|error| panic!("GET {url}: {error}"));
+        let status = answer.status().as_u16();
+        (status, read(answer.body_mut(), &url))
+    }
+
+    /// Sends these bytes as they are and returns the status of what comes back, or none where the
+    /// twin just closed: for requests that no client library would write.
+    #[track_caller]
+    pub fn raw(&self, request: &str) -> Option<u16> {
+        let mut stream = TcpStream::connect(self.http()).expect("the twin accepts connections");
+        stream
+            .set_read_timeout(Some(REQUEST_WITHIN))
+            .expect("a timeout above zero");
+        stream
+            .write_all(request.as_bytes())
+            .expect("the twin reads a short request");
+        let mut answer = Vec::new();
+        // A twin that closes after its answer may do so with a reset; what came before counts.
+        if let Err(error) = stream.read_to_end(&mut answer) {
+            assert!(!answer.is_empty(), "no answer to {request:?}: {error}");
+        }
+        String::from_utf8_lossy(&answer)
+            .split(' ')
+            .nth(1)?
+            .parse()
+            .ok()
+    }
+}
+
+fn read(body: &mut ureq::Body, url: &str) -> String {
+    body.with_config()
+        .limit(ANSWER_MAX_BYTES)
+        .read_to_string()
+        .unwrap_or_else(|error| panic!("{url}: {error}"))
+}

@@ -1,0 +1,24 @@
+//! The harness of the end-to-end tests: starts the built `twin` as a user does, and speaks to it
+//! through its doors only.
+//!
+//! # Invariants
+//! - A test knows nothing of our crates: it reads the ready line, HTTP answers and exit codes.
+//! - Nothing waits for a fixed time; everything that waits has a deadline and says what it waited
+//!   for.
+//! - No process outlives its test, and a failing test shows the end of the twin's log.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a harness fails by panicking and reports on stderr"
+)]
+
+mod checks;
+mod door;
+mod process;
+mod random;
+
+pub use checks::Checks;
+pub use door::{Answer, Rows, rows, strings};
+pub use process::{Refusal, Start, Twin, data, root};
+pub use random::Random;

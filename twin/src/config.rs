@@ -1,0 +1,276 @@
+//! Configuration: defaults, then `twin.toml`, then `TWIN_SECTION__KEY`, then flags.
+//!
+//! # Invariants
+//! - `twin.toml` in the repository names every key with its default, commented; a test compares.
+//! - A key nobody knows is refused with its source and a close name: a typing error never passes
+//!   for a setting.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::value::{Dict, Value};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Config {
+    pub(crate) twin: TwinSection,
+    pub(crate) http: HttpSection,
+    pub(crate) mqtt: MqttSection,
+    pub(crate) store: StoreSection,
+}
+
+/// What is held and where its data comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TwinSection {
+    /// Tenant.
+    pub(crate) realm: String,
+    /// Folder of the durable store.
+    pub(crate) dir: PathBuf,
+    /// Folder of source data.
+    pub(crate) data: PathBuf,
+    /// Folder of ontology packs, mappings and small facts.
+    pub(crate) seeds: PathBuf,
+}
+
+/// The HTTP service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HttpSection {
+    /// Address to listen on; port 0 takes any free one.
+    pub(crate) listen: SocketAddr,
+    /// Folder of the GraphiQL files; empty where there are none.
+    pub(crate) assets: PathBuf,
+}
+
+/// The MQTT service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MqttSection {
+    /// Address to listen on; port 0 takes any free one.
+    pub(crate) listen: SocketAddr,
+}
+
+/// The durable store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoreSection {
+    /// Memory of the engine's block cache, MiB.
+    pub(crate) block_cache_mib: u32,
+    /// Memory of one write buffer, MiB.
+    pub(crate) write_buffer_mib: u32,
+    /// How many write buffers there may be.
+    pub(crate) write_buffers: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            twin: TwinSection {
+                realm: "rw".to_owned(),
+                dir: ".twin".into(),
+                data: "data".into(),
+                seeds: "seeds".into(),
+            },
+            http: HttpSection {
+                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                assets: PathBuf::new(),
+            },
+            mqtt: MqttSection {
+                listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            },
+            store: StoreSection {
+                block_cache_mib: 256,
+                write_buffer_mib: 64,
+                write_buffers: 4,
+            },
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// A key nobody knows.
+    #[error("{at}: unknown key `{key}`{}", .suggestion.as_ref().map(|s| format!("; did you mean `{s}`?")).unwrap_or_default())]
+    UnknownKey {
+        at: String,
+        key: String,
+        suggestion: Option<String>,
+    },
+    /// A value of the wrong type, or a file that is not TOML.
+    #[error("configuration: {0}")]
+    Value(String),
+    /// A file that was named and cannot be read.
+    #[error("configuration file {path}: {reason}")]
+    File { path: PathBuf, reason: String },
+    /// An address that only a secured service may have.
+    #[error(
+        "{key} is {address}, which other machines can reach, and TLS and authentication are not \
+         configured: use a loopback address such as 127.0.0.1:{}", .address.port()
+    )]
+    Remote {
+        key: &'static str,
+        address: SocketAddr,
+    },
+    /// A realm that is no name.
+    #[error("twin.realm `{0}` is not a realm: a lower-case letter, then at most 31 of a-z 0-9 -")]
+    Realm(String),
+}
+
+impl Config {
+    /// Reads the file (`twin.toml` here, if none is named and there is one) and the environment.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = file.unwrap_or(Path::new("twin.toml"));
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let given = Figment::from(Toml::string(&text));
+                check_keys(&given, &path.display().to_string())?;
+                figment = figment.merge(Toml::string(&text));
+            }
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let (path, reason) = (path.to_owned(), error.to_string());
+                return Err(ConfigError::File { path, reason });
+            }
+        }
+        // Only TWIN_SECTION__KEY: TWIN_DATA and its like belong to the tools around.
+        let environment = || {
+            Env::prefixed("TWIN_")
+                .filter(|key| key.as_str().contains("__"))
+                .split("__")
+        };
+        check_keys(&Figment::from(environment()), "environment TWIN_…")?;
+        let config: Self = figment
+            .merge(environment())
+            .extract()
+            .map_err(|error| ConfigError::Value(error.to_string()))?;
+        Ok(config)
+    }
+
+    /// Checks what no type says.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let realm = self.twin.realm.as_bytes();
+        let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+        if !realm.first().is_some_and(u8::is_ascii_lowercase)
+            || !realm.iter().all(plain)
+            || realm.len() > 32
+        {
+            return Err(ConfigError::Realm(self.twin.realm.clone()));
+        }
+        for (key, address) in [
+            ("http.listen", self.http.listen),
+            ("mqtt.listen", self.mqtt.listen),
+        ] {
+            if !address.ip().is_loopback() {
+                return Err(ConfigError::Remote { key, address });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses the first key that the defaults do not have.
+fn check_keys(given: &Figment, at: &str) -> Result<(), ConfigError> {
+    let read = |figment: &Figment| {
+        figment
+            .extract::<Dict>()
+            .map_err(|error| ConfigError::Value(format!("{at}: {error}")))
+    };
+    let known = read(&Figment::from(Serialized::defaults(Config::default())))?;
+    for (section, value) in &read(given)? {
+        let unknown = |key: String, name: &str, names: &Dict| ConfigError::UnknownKey {
+            at: at.to_owned(),
+            key,
+            suggestion: ontology::closest(name, names.keys().map(String::as_str))
+                .map(str::to_owned),
+        };
+        let Some(Value::Dict(_, keys)) = known.get(section) else {
+            return Err(unknown(section.clone(), section, &known));
+        };
+        let Value::Dict(_, given) = value else {
+            return Err(ConfigError::Value(format!(
+                "{at}: `{section}` is a section, not a value"
+            )));
+        };
+        for key in given.keys().filter(|key| !keys.contains_key(*key)) {
+            return Err(unknown(format!("{section}.{key}"), key, keys));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("twin.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path))
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_a_close_name() {
+        let error = read("[http]\nlistne = \"127.0.0.1:1\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("http.listne") && error.contains("`listen`"),
+            "{error}"
+        );
+        let error = read("[htpp]\nlisten = \"127.0.0.1:1\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("`http`"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_type_says_where() {
+        let error = read("[store]\nwrite_buffers = \"many\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("write_buffers"), "{error}");
+    }
+
+    #[test]
+    fn a_remote_address_needs_tls() {
+        let config = read("[http]\nlisten = \"0.0.0.0:8080\"\n").unwrap();
+        assert!(matches!(
+            config.check(),
+            Err(ConfigError::Remote {
+                key: "http.listen",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn the_shipped_file_names_every_key_with_its_default() {
+        let shipped = include_str!("../../twin.toml");
+        let uncommented: String = shipped
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("# ")
+                    .filter(|l| l.contains(" = "))
+                    .or(Some(line))
+            })
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let given: Dict = Figment::from(Toml::string(&uncommented)).extract().unwrap();
+        let known: Dict = Figment::from(Serialized::defaults(Config::default()))
+            .extract()
+            .unwrap();
+        for (section, keys) in &known {
+            let named = |dict: &Dict| match dict.get(section) {
+                Some(Value::Dict(_, keys)) => keys.keys().cloned().collect::<Vec<_>>(),
+                _ => Vec::new(),
+            };
+            let Value::Dict(..) = keys else { continue };
+            assert_eq!(named(&given), named(&known), "[{section}]");
+        }
+        assert_eq!(read(&uncommented).unwrap(), Config::default());
+    }
+}

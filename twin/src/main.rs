@@ -1,0 +1,192 @@
+//! `twin`: the digital twin of a nation in one binary.
+//!
+//! Wires the rooms together: configuration, the durable store, the live twin, the services in
+//! front of it, and the commands of CONTRACT's command line.
+//!
+//! # Invariants
+//! - Answers go to stdout, everything else (progress, logs, problems) to stderr.
+//! - Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 done with refusals,
+//!   4 not reachable.
+
+mod config;
+mod demo;
+mod failure;
+mod import;
+mod nation;
+mod output;
+mod query;
+mod serve;
+mod verify;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::failure::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The digital twin of a nation: a live, durable graph with space and time.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    /// Configuration file [default: ./twin.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print for programs: JSON on stdout
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Import a small but real nation and serve it
+    Demo {
+        #[command(flatten)]
+        service: ServiceArgs,
+    },
+    /// Serve the twin of a folder
+    Serve {
+        #[command(flatten)]
+        service: ServiceArgs,
+    },
+    /// Import data sets through their mappings
+    Import {
+        /// Names of mappings in seeds/mappings, or paths of mapping files
+        #[arg(required = true, value_name = "MAPPING")]
+        sets: Vec<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Ask the twin of a folder, or a running one with --url
+    Query {
+        /// A GraphQL query, or SurrealQL with --surql; `-` reads standard input
+        text: String,
+        /// The text is SurrealQL (it can only read)
+        #[arg(long)]
+        surql: bool,
+        /// Ask a running twin, such as http://127.0.0.1:8080
+        #[arg(long)]
+        url: Option<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Check that tables, changes and readings of a folder agree
+    Verify {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+/// Where the twin and its data are.
+#[derive(Debug, Args)]
+struct PlaceArgs {
+    /// Folder of the durable store [default: .twin]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Folder of source data [default: ./data]
+    #[arg(long, value_name = "DIR", env = "TWIN_DATA")]
+    data: Option<PathBuf>,
+    /// Folder of ontology packs and mappings [default: ./seeds]
+    #[arg(long, value_name = "DIR")]
+    seeds: Option<PathBuf>,
+}
+
+/// Where the services listen.
+#[derive(Debug, Args)]
+struct ServiceArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Address of the HTTP service; port 0 takes any free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+    /// Address of the MQTT service; port 0 takes any free one [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDRESS")]
+    mqtt: Option<SocketAddr>,
+    /// Folder of the GraphiQL console's files
+    #[arg(long, value_name = "DIR", env = "TWIN_ASSETS")]
+    assets: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    fn over(self, config: &mut Config) {
+        let twin = &mut config.twin;
+        twin.dir = self.dir.unwrap_or(std::mem::take(&mut twin.dir));
+        twin.data = self.data.unwrap_or(std::mem::take(&mut twin.data));
+        twin.seeds = self.seeds.unwrap_or(std::mem::take(&mut twin.seeds));
+    }
+}
+
+impl ServiceArgs {
+    fn over(self, config: &mut Config) {
+        self.place.over(config);
+        config.http.listen = self.http.unwrap_or(config.http.listen);
+        config.mqtt.listen = self.mqtt.unwrap_or(config.mqtt.listen);
+        config.http.assets = self
+            .assets
+            .unwrap_or(std::mem::take(&mut config.http.assets));
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    output::start_log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(Failure::failed(format!(
+            "the runtime cannot start: {error}"
+        ))),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            output::problem(&failure);
+            failure.code()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let mut config = Config::load(cli.config.as_deref())?;
+    match cli.command {
+        Command::Demo { service } => {
+            service.over(&mut config);
+            config.check()?;
+            demo::run(config, cli.json).await
+        }
+        Command::Serve { service } => {
+            service.over(&mut config);
+            config.check()?;
+            serve::run(config, cli.json).await
+        }
+        Command::Import { sets, place } => {
+            place.over(&mut config);
+            config.check()?;
+            import::run(config, &sets, cli.json).await
+        }
+        Command::Query {
+            text,
+            surql,
+            url,
+            place,
+        } => {
+            place.over(&mut config);
+            config.check()?;
+            query::run(config, &text, surql, url.as_deref()).await
+        }
+        Command::Verify { place } => {
+            place.over(&mut config);
+            config.check()?;
+            verify::run(config, cli.json).await
+        }
+    }
+}

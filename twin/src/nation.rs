@@ -1,0 +1,98 @@
+//! A twin opened from its folder: ontology, store, live state; and closed again in order.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ontology::Ontology;
+use store::SurrealStore;
+use twin_core::Twin;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::output;
+
+/// Everything a command works with.
+pub(crate) struct Nation {
+    pub(crate) config: Config,
+    pub(crate) ontology: Arc<Ontology>,
+    pub(crate) store: Arc<SurrealStore>,
+    pub(crate) twin: Twin,
+}
+
+/// The ontology of the packs in a seeds folder.
+pub(crate) fn ontology(seeds: &Path) -> Result<Arc<Ontology>, Failure> {
+    let packs = seeds.join("ontology");
+    if !packs.is_dir() {
+        return Err(Failure::usage(format!(
+            "there are no ontology packs in {}: run this in the repository's folder, or name its \
+             seeds folder with --seeds",
+            packs.display()
+        )));
+    }
+    let (ontology, warnings) =
+        Ontology::load_dir(&packs).map_err(|problems| Failure::diagnostic(2, problems))?;
+    if !warnings.is_empty() {
+        output::note(&format!("{:?}", miette::Report::new(warnings)));
+    }
+    Ok(Arc::new(ontology))
+}
+
+/// Opens the durable store alone.
+pub(crate) async fn store(
+    config: &Config,
+    ontology: &Arc<Ontology>,
+) -> Result<Arc<SurrealStore>, Failure> {
+    let dir = &config.twin.dir;
+    std::fs::create_dir_all(dir)
+        .map_err(|error| Failure::usage(format!("folder {}: {error}", dir.display())))?;
+    let dir = dir
+        .canonicalize()
+        .map_err(|error| Failure::usage(format!("folder {}: {error}", dir.display())))?;
+    let settings = store::Settings {
+        block_cache_bytes: (config.store.block_cache_mib as usize) << 20,
+        write_buffer_bytes: (config.store.write_buffer_mib as usize) << 20,
+        write_buffers: config.store.write_buffers as usize,
+        ..store::Settings::default()
+    };
+    let url = format!("rocksdb://{}", dir.display());
+    let opened = SurrealStore::open(&url, &config.twin.realm, Arc::clone(ontology), settings).await;
+    Ok(Arc::new(
+        opened.map_err(|error| Failure::failed(error.to_string()))?,
+    ))
+}
+
+impl Nation {
+    /// Opens the twin of the configured folder.
+    pub(crate) async fn open(config: Config) -> Result<Self, Failure> {
+        let ontology = ontology(&config.twin.seeds)?;
+        let store = store(&config, &ontology).await?;
+        let settings = twin_core::Settings::default();
+        let shared: Arc<dyn twin_core::store::Store> = Arc::clone(&store) as _;
+        let twin = match Twin::open(shared, Arc::clone(&ontology), settings).await {
+            Ok(twin) => twin,
+            Err(error) => {
+                // What matters is why it could not be opened.
+                drop(store.close().await);
+                return Err(error.into());
+            }
+        };
+        Ok(Self {
+            config,
+            ontology,
+            store,
+            twin,
+        })
+    }
+
+    /// Answers what waits, then closes the files.
+    pub(crate) async fn close(self) -> Result<(), Failure> {
+        self.twin.close().await;
+        Ok(self.store.close().await?)
+    }
+
+    /// The data folder, where there is one.
+    pub(crate) fn data(&self) -> Option<std::path::PathBuf> {
+        let data = &self.config.twin.data;
+        data.is_dir().then(|| data.clone())
+    }
+}

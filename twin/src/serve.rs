@@ -1,0 +1,173 @@
+//! The services in front of a twin: bound first, started when the twin can be used, drained when
+//! the process is interrupted.
+
+use std::future::IntoFuture as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use graphql_api::{Options, Service, SurqlFn};
+use ingest::{DeadLetterRing, Server, TwinRecorder};
+use serde_json::json;
+use store::{Limits, SurrealStore};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::nation::Nation;
+use crate::output;
+
+/// Longest time that answers under way may take after an interruption.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// `twin serve`.
+pub(crate) async fn run(config: Config, json: bool) -> Result<ExitCode, Failure> {
+    let doors = Doors::bind(&config).await?;
+    let nation = Nation::open(config).await?;
+    serve(nation, doors, Stop::on_signal()?, json, Vec::new(), &[]).await
+}
+
+/// Addresses that are taken before anything slow begins: a port in use is said at once.
+pub(crate) struct Doors {
+    http: TcpListener,
+    mqtt: std::net::SocketAddr,
+}
+
+impl Doors {
+    pub(crate) async fn bind(config: &Config) -> Result<Self, Failure> {
+        let listen = config.http.listen;
+        let http = TcpListener::bind(listen).await.map_err(|error| {
+            Failure::failed(format!(
+                "HTTP cannot listen on {listen}: {error}; choose another address with --http, or \
+                 port 0 for any free one"
+            ))
+        })?;
+        Ok(Self {
+            http,
+            mqtt: config.mqtt.listen,
+        })
+    }
+}
+
+/// Becomes true once the process is asked to end.
+#[derive(Clone)]
+pub(crate) struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// Listens for an interruption or a request to terminate. A second one ends the process.
+    pub(crate) fn on_signal() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::failed(format!("signals: {error}")));
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let (sender, receiver) = watch::channel(false);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            sender.send_replace(true);
+            interrupt.recv().await;
+            // Asked twice: what is acknowledged is durable, so nothing is lost by going now.
+            std::process::abort();
+        });
+        Ok(Self(receiver))
+    }
+
+    /// Waits until the process is asked to end.
+    pub(crate) async fn wait(mut self) {
+        // An error says that the listening task is gone, which also ends the process.
+        drop(self.0.wait_for(|stop| *stop).await);
+    }
+}
+
+/// Serves until stopped, then drains and closes.
+pub(crate) async fn serve(
+    nation: Nation,
+    doors: Doors,
+    stop: Stop,
+    json: bool,
+    attribution: Vec<String>,
+    next: &[String],
+) -> Result<ExitCode, Failure> {
+    let assets = &nation.config.http.assets;
+    let options = Options {
+        assets: (!assets.as_os_str().is_empty()).then(|| assets.clone()),
+        surql: Some(surql(&nation.store)),
+        attribution,
+    };
+    let service = Service::new(nation.twin.clone(), options)
+        .map_err(|error| Failure::failed(format!("the API's schema: {error}")))?;
+    let ingest = ingest::Config {
+        realm: nation.config.twin.realm.as_str().into(),
+        ..Default::default()
+    };
+    let dead_letters = Arc::new(DeadLetterRing::default());
+    let recorder = TwinRecorder::new(nation.twin.clone())
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    let mqtt = Server::bind(doors.mqtt, ingest, Arc::new(recorder), dead_letters)
+        .await
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    let http_addr = doors
+        .http
+        .local_addr()
+        .map_err(|error| Failure::failed(format!("HTTP: {error}")))?;
+    let mqtt_addr = mqtt.local_addr();
+    let position = nation.twin.view().position();
+    let app = graphql_api::router(service).into_make_service();
+    let http = axum::serve(doors.http, app).with_graceful_shutdown(stop.clone().wait());
+    let http = tokio::spawn(http.into_future());
+    let mqtt = tokio::spawn(mqtt.run(stop.clone().wait()));
+    if json {
+        output::line(
+            &json!({
+                "ready": true,
+                "http": http_addr.to_string(),
+                "mqtt": mqtt_addr.to_string(),
+                "position": position.to_string(),
+            })
+            .to_string(),
+        );
+    } else {
+        output::line(&format!(
+            "\nReady at {position}.\n  Start page   http://{http_addr}/\n  GraphQL      http://{http_addr}/graphql\n  MQTT         {mqtt_addr}"
+        ));
+        for line in next {
+            output::line(line);
+        }
+        output::line("Ctrl-C ends it.");
+    }
+    stop.wait().await;
+    if !json {
+        output::note("draining …");
+    }
+    let drained = tokio::time::timeout(DRAIN, async { tokio::join!(http, mqtt) }).await;
+    match drained {
+        Ok((Ok(Ok(())), Ok(()))) => {}
+        Ok((http, mqtt)) => {
+            tracing::error!(?http, ?mqtt, "a service ended badly");
+        }
+        // Streams that never end by themselves are cut here.
+        Err(_elapsed) => tracing::warn!("some answers were still under way after {DRAIN:?}"),
+    }
+    nation.close().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn surql(store: &Arc<SurrealStore>) -> SurqlFn {
+    let store = Arc::clone(store);
+    Arc::new(move |text| {
+        let store = Arc::clone(&store);
+        async move {
+            store
+                .query(&text, &serde_json::Map::new(), Limits::default())
+                .await
+                .map(serde_json::Value::Array)
+                .map_err(|error| error.to_string())
+        }
+        .boxed()
+    })
+}

@@ -1,0 +1,71 @@
+//! `twin verify`: do tables, changes, journal and the live twin of a folder agree?
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::nation::Nation;
+use crate::output;
+
+/// `twin verify`.
+pub(crate) async fn run(config: Config, as_json: bool) -> Result<ExitCode, Failure> {
+    let nation = Nation::open(config).await?;
+    let stored = nation.store.verify().await;
+    let view = nation.twin.view();
+    nation.close().await?;
+    let report = stored?;
+    let relationships: usize = view
+        .ontology()
+        .relationships()
+        .iter()
+        .map(|kind| view.count_relationships(kind.id))
+        .sum();
+    let mut findings: Vec<String> = report
+        .findings
+        .iter()
+        .map(|finding| finding.what.clone())
+        .collect();
+    for (what, stored, live) in [
+        ("twins", report.twins, view.len() as u64),
+        ("relationships", report.relationships, relationships as u64),
+    ] {
+        if stored != live {
+            findings.push(format!("{stored} {what} are stored and {live} are live"));
+        }
+    }
+    if as_json {
+        output::line(
+            &json!({
+                "sound": findings.is_empty(),
+                "twins": report.twins,
+                "relationships": report.relationships,
+                "changes": report.changes,
+                "readings": report.readings,
+                "findings": findings,
+                "furtherFindings": report.further_findings,
+            })
+            .to_string(),
+        );
+    } else {
+        output::line(&format!(
+            "{} twins, {} relationships, {} changes, {} readings: {}",
+            report.twins,
+            report.relationships,
+            report.changes,
+            report.readings,
+            if findings.is_empty() {
+                "sound"
+            } else {
+                "NOT SOUND"
+            },
+        ));
+        findings.iter().for_each(|finding| output::line(finding));
+    }
+    Ok(if findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
