@@ -153,7 +153,7 @@ fn operations(document: &ExecutableDocument) -> impl Iterator<Item = Option<&str
     document
         .operations
         .iter()
-        .map(|(name, _)| name.map(|name| name.as_str()))
+        .map(|(name, _)| name.map(async_graphql::Name::as_str))
         .take(1)
 }
 
@@ -178,7 +178,11 @@ pub(crate) fn operation<'d>(
         }
         (DocumentOperations::Multiple(operations), Some(name)) => {
             operations.get(name).ok_or_else(|| {
-                Fault::unknown("operation", name, operations.keys().map(|n| n.as_str()))
+                Fault::unknown(
+                    "operation",
+                    name,
+                    operations.keys().map(async_graphql::Name::as_str),
+                )
             })?
         }
     };
@@ -322,10 +326,11 @@ fn measure(document: &ExecutableDocument) -> Result<(), Fault> {
         }
     }
     // What no operation uses is refused by validation, but validation walks it first.
-    for fragment in document.fragments.values() {
-        measure_set(document, &fragment.node.selection_set.node, &mut known, 0)?;
-    }
-    Ok(())
+    // Each is bounded for itself, so their order does not matter.
+    let mut fragments = document.fragments.values();
+    fragments.try_for_each(|fragment| {
+        measure_set(document, &fragment.node.selection_set.node, &mut known, 0).map(|_size| ())
+    })
 }
 
 /// Whether a field of the query root is the frame's.
@@ -402,6 +407,8 @@ fn is_introspection_list(field: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]
@@ -428,10 +435,8 @@ mod tests {
     fn fragments_that_double_each_other_are_counted_not_walked() {
         let mut text = "{ ...f0 }".to_owned();
         for i in 0..40 {
-            text.push_str(&format!(
-                " fragment f{i} on Query {{ ...f{0} ...f{0} }}",
-                i + 1
-            ));
+            let next = i + 1;
+            write!(text, " fragment f{i} on Query {{ ...f{next} ...f{next} }}").unwrap();
         }
         text.push_str(" fragment f40 on Query { position }");
         let parsed = async_graphql::parser::parse_query(&text).unwrap();

@@ -85,12 +85,17 @@ impl Metrics {
         self.refused.inc();
     }
 
-    /// Everything as OpenMetrics text.
+    /// Everything as `OpenMetrics` text.
     pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+/// A count as gauges take it.
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Reads the twin when it is asked.
@@ -133,19 +138,19 @@ impl Collector for TwinCollector {
             (
                 "twin_queue_requests",
                 "Requests that wait for the committer",
-                waiting as i64,
+                gauge(waiting),
             ),
             (
                 "twin_queue_requests_limit",
                 "Most requests that may wait",
-                limit as i64,
+                gauge(limit),
             ),
             ("twin_writes", "Whether the twin writes", writes),
         ];
         for (name, help, value) in gauges {
-            let gauge = ConstGauge::new(value);
-            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-            gauge.encode(metric)?;
+            let shown = ConstGauge::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, shown.metric_type())?;
+            shown.encode(metric)?;
         }
         let mut positions = encoder.encode_descriptor(
             "twin_position",
@@ -157,7 +162,7 @@ impl Collector for TwinCollector {
             let label = LaneLabel {
                 lane: lane.to_string(),
             };
-            ConstGauge::new(*offset as i64).encode(positions.encode_family(&label)?)?;
+            ConstGauge::new(offset.cast_signed()).encode(positions.encode_family(&label)?)?;
         }
         let mut twins = encoder.encode_descriptor(
             "twin_twins",
@@ -169,7 +174,7 @@ impl Collector for TwinCollector {
             let label = ClassLabel {
                 class: class.name.to_string(),
             };
-            let count = view.count(class.id) as i64;
+            let count = gauge(view.count(class.id));
             ConstGauge::new(count).encode(twins.encode_family(&label)?)?;
         }
         let mut relationships = encoder.encode_descriptor(
@@ -182,7 +187,7 @@ impl Collector for TwinCollector {
             let label = NameLabel {
                 name: kind.name.to_string(),
             };
-            let count = view.count_relationships(kind.id) as i64;
+            let count = gauge(view.count_relationships(kind.id));
             ConstGauge::new(count).encode(relationships.encode_family(&label)?)?;
         }
         Ok(())

@@ -121,20 +121,19 @@ impl Service {
     async fn work(&self, mut question: Question) -> Answer {
         let twin = &self.inner.twin;
         let view = match &question.after {
-            None => twin.view(),
-            Some(after) => match twin.view_at_least(after, AFTER_PATIENCE).await {
-                Some(view) => view,
-                None => {
-                    let fault = Fault::new(
-                        Code::Timeout,
-                        format!(
-                            "position {after} was not reached within {} s (AFTER_PATIENCE): try again, or ask without Twin-After",
-                            AFTER_PATIENCE.as_secs()
-                        ),
-                    );
-                    return exec::refusal(vec![fault], &twin.view().position());
-                }
-            },
+            None => Some(twin.view()),
+            Some(after) => twin.view_at_least(after, AFTER_PATIENCE).await,
+        };
+        let Some(view) = view else {
+            let fault = Fault::new(
+                Code::Timeout,
+                format!(
+                    "the position of Twin-After was not reached within {} s (AFTER_PATIENCE): \
+                     try again, or ask without it",
+                    AFTER_PATIENCE.as_secs()
+                ),
+            );
+            return exec::refusal(vec![fault], &twin.view().position());
         };
         match self.plan_and_run(&view, &mut question).await {
             Ok(answer) => answer,

@@ -93,7 +93,7 @@ pub enum Closed {
     Protocol,
     /// A packet larger than `max_packet_bytes`.
     PacketTooLarge,
-    /// A publish of QoS 2, or with RETAIN where that is not offered.
+    /// A publish of `QoS` 2, or with RETAIN where that is not offered.
     NotOffered,
     /// Another connection came with the same client id.
     TakenOver,

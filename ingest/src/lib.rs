@@ -19,6 +19,7 @@ mod mqtt;
 mod payload;
 mod recorder;
 pub mod replay;
+mod socket;
 #[cfg(test)]
 mod testing;
 mod time;

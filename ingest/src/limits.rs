@@ -31,19 +31,25 @@ pub struct Limits {
     pub receive_maximum: u16,
     /// Most payload bytes of one connection that wait for their commit; reading stops there.
     pub receive_bytes: usize,
+    /// Most payload bytes of all connections that wait for their commit.
+    pub total_receive_bytes: usize,
     /// Most subscriptions of one connection.
     pub max_subscriptions: usize,
     /// Most messages that wait for one subscriber; more are dropped and counted.
     pub outbound_messages: usize,
     /// Most payload bytes that wait for one subscriber; more are dropped and counted.
     pub outbound_bytes: usize,
-    /// Most QoS 1 messages sent to one subscriber and not acknowledged by it.
+    /// Most `QoS` 1 messages sent to one subscriber and not acknowledged by it.
     pub outbound_in_flight: u16,
     /// Limits of one payload.
     pub payload: PayloadLimits,
 }
 
 /// Limits of one JSON payload.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of errors and configuration"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadLimits {
     /// Deepest nesting of lists and objects.
@@ -77,6 +83,7 @@ impl Default for Limits {
             max_client_id_bytes: 128,
             receive_maximum: 1_024,
             receive_bytes: 4 << 20,
+            total_receive_bytes: 256 << 20,
             max_subscriptions: 64,
             outbound_messages: 1_024,
             outbound_bytes: 4 << 20,

@@ -267,7 +267,7 @@ fn check_machine(raw: &RawValue, device: &TwinId) -> Result<(), Refused> {
 fn parse_text<'a>(name: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, Refused> {
     serde_json::from_str::<Text<'a>>(raw.get())
         .map(|text| text.0)
-        .map_err(|_| {
+        .map_err(|_not_text| {
             Refused::new(
                 Reason::WrongType,
                 format!("`{name}`: expected a text, found {}", quoted(raw.get())),

@@ -27,7 +27,7 @@ pub(crate) fn parse_epoch_seconds(text: &str) -> Result<i64, String> {
         None => (false, text),
     };
     let (digits, exponent) = match digits.split_once(['e', 'E']) {
-        Some((digits, exponent)) => (digits, exponent.parse::<i32>().map_err(|_| far())?),
+        Some((digits, exponent)) => (digits, exponent.parse::<i32>().map_err(|_overflow| far())?),
         None => (digits, 0),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -44,7 +44,7 @@ pub(crate) fn parse_epoch_seconds(text: &str) -> Result<i64, String> {
         mantissa = mantissa * 10 + i128::from(byte - b'0');
     }
     let shift = exponent
-        .saturating_sub(fraction.len() as i32)
+        .saturating_sub(i32::try_from(fraction.len()).unwrap_or(i32::MAX))
         .saturating_add(6);
     let micros = if mantissa == 0 {
         0
@@ -66,7 +66,7 @@ pub(crate) fn parse_epoch_seconds(text: &str) -> Result<i64, String> {
         }
     };
     let micros = if negative { -micros } else { micros };
-    let micros = i64::try_from(micros).map_err(|_| far())?;
+    let micros = i64::try_from(micros).map_err(|_out_of_range| far())?;
     if jiff::Timestamp::from_microsecond(micros).is_ok() {
         Ok(micros)
     } else {

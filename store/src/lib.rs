@@ -17,6 +17,7 @@ mod commit;
 mod engine;
 mod follow;
 mod load;
+pub mod peer;
 mod query;
 mod rows;
 mod shape;

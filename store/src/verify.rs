@@ -85,29 +85,29 @@ struct Expected {
 
 impl Expected {
     fn apply(&mut self, change: Change) {
-        let offset = change.offset;
+        let revision = change.offset + 1;
         match change.event {
             Event::Created(state) | Event::Updated { after: state, .. } => {
-                self.twins.insert(state.id, offset);
+                self.twins.insert(state.id, revision);
             }
             Event::Deleted(state) => {
                 self.twins.remove(&state.id);
             }
             Event::Related(edge) => {
-                self.touch(&edge.source, offset);
+                self.touch(&edge.source, revision);
                 self.edges.insert(key(edge));
             }
-            Event::Rerelated { after: edge, .. } => self.touch(&edge.source, offset),
+            Event::Rerelated { after: edge, .. } => self.touch(&edge.source, revision),
             Event::Unrelated(edge) => {
-                self.touch(&edge.source, offset);
+                self.touch(&edge.source, revision);
                 self.edges.remove(&key(edge));
             }
         }
     }
 
-    fn touch(&mut self, source: &TwinId, offset: u64) {
-        if let Some(revision) = self.twins.get_mut(source) {
-            *revision = offset;
+    fn touch(&mut self, source: &TwinId, revision: u64) {
+        if let Some(known) = self.twins.get_mut(source) {
+            *known = revision;
         }
     }
 }
@@ -206,15 +206,15 @@ impl SurrealStore {
                                 .find(|(l, _)| **l == *lane)
                                 .map_or(0, |(_, n)| *n)
                         };
-                        let ahead = revision.lanes().iter().any(|(lane, at)| *at >= next(lane));
+                        let ahead = revision.lanes().iter().any(|(lane, at)| *at > next(lane));
                         let id = &twin.id;
                         if ahead {
                             report.find(format!("`{id}` has revision {revision}, not reached yet"));
                         }
                         match expected.twins.remove(id) {
-                            Some(offset) if offset != twin.revision && report.whole_log => {
+                            Some(due) if due != twin.revision && report.whole_log => {
                                 report.find(format!(
-                                    "`{id}` has revision {revision}, its last change is {offset}"
+                                    "`{id}` has revision {revision}, its last change left {due}"
                                 ));
                             }
                             None if report.whole_log => {

@@ -401,10 +401,10 @@ fn relations(checks: &mut Checks, twin: &Twin) {
     );
     checks.check("from a village up to its province and back is where it began", || {
         let query = "query($point: PointInput!) { containing(point: $point, class: \"Village\") {
-            id related(relationship: \"partOf\") { edges { node { class
-               related(relationship: \"partOf\") { edges { node { class
-                 related(relationship: \"partOf\") { edges { node { class
-                   related(relationship: \"partOf\") { edges { node { class label } } } } } } } } } } } } } }";
+            id related(relationship: \"partOf\", first: 1) { edges { node { class
+               related(relationship: \"partOf\", first: 1) { edges { node { class
+                 related(relationship: \"partOf\", first: 1) { edges { node { class
+                   related(relationship: \"partOf\", first: 1) { edges { node { class label } } } } } } } } } } } } } }";
         let answer = twin.graphql(query, json!({ "point": point() }));
         let text = answer.data().to_string();
         for class in ["Cell", "Sector", "District", "Province"] {

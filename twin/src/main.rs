@@ -8,6 +8,7 @@
 //! - Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 done with refusals,
 //!   4 not reachable.
 
+mod bench;
 mod config;
 mod demo;
 mod failure;
@@ -15,6 +16,7 @@ mod import;
 mod nation;
 mod output;
 mod query;
+mod replay;
 mod serve;
 mod verify;
 
@@ -74,6 +76,20 @@ enum Command {
         /// Ask a running twin, such as http://127.0.0.1:8080
         #[arg(long)]
         url: Option<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Measure, each figure beside the same work by SurrealDB alone
+    Bench {
+        #[command(flatten)]
+        what: bench::What,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Publish real readings to a running twin over MQTT
+    Replay {
+        #[command(flatten)]
+        replay: replay::ReplayArgs,
         #[command(flatten)]
         place: PlaceArgs,
     },
@@ -182,6 +198,16 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             place.over(&mut config);
             config.check()?;
             query::run(config, &text, surql, url.as_deref()).await
+        }
+        Command::Bench { what, place } => {
+            place.over(&mut config);
+            config.check()?;
+            bench::run(config, &what, cli.json).await
+        }
+        Command::Replay { replay, place } => {
+            place.over(&mut config);
+            config.check()?;
+            replay::run(config, replay, cli.json).await
         }
         Command::Verify { place } => {
             place.over(&mut config);

@@ -37,6 +37,16 @@ pub(crate) fn ontology(seeds: &Path) -> Result<Arc<Ontology>, Failure> {
     Ok(Arc::new(ontology))
 }
 
+/// How the engine uses memory and disk.
+pub(crate) fn settings(config: &Config) -> store::Settings {
+    store::Settings {
+        block_cache_bytes: (config.store.block_cache_mib as usize) << 20,
+        write_buffer_bytes: (config.store.write_buffer_mib as usize) << 20,
+        write_buffers: config.store.write_buffers as usize,
+        ..store::Settings::default()
+    }
+}
+
 /// Opens the durable store alone.
 pub(crate) async fn store(
     config: &Config,
@@ -48,14 +58,9 @@ pub(crate) async fn store(
     let dir = dir
         .canonicalize()
         .map_err(|error| Failure::usage(format!("folder {}: {error}", dir.display())))?;
-    let settings = store::Settings {
-        block_cache_bytes: (config.store.block_cache_mib as usize) << 20,
-        write_buffer_bytes: (config.store.write_buffer_mib as usize) << 20,
-        write_buffers: config.store.write_buffers as usize,
-        ..store::Settings::default()
-    };
     let url = format!("rocksdb://{}", dir.display());
-    let opened = SurrealStore::open(&url, &config.twin.realm, Arc::clone(ontology), settings).await;
+    let (realm, ontology) = (&config.twin.realm, Arc::clone(ontology));
+    let opened = SurrealStore::open(&url, realm, ontology, settings(config)).await;
     Ok(Arc::new(
         opened.map_err(|error| Failure::failed(error.to_string()))?,
     ))

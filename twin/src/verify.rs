@@ -9,6 +9,9 @@ use crate::failure::Failure;
 use crate::nation::Nation;
 use crate::output;
 
+/// Findings shown to a person.
+const SHOWN: usize = 20;
+
 /// `twin verify`.
 pub(crate) async fn run(config: Config, as_json: bool) -> Result<ExitCode, Failure> {
     let nation = Nation::open(config).await?;
@@ -61,7 +64,14 @@ pub(crate) async fn run(config: Config, as_json: bool) -> Result<ExitCode, Failu
                 "NOT SOUND"
             },
         ));
-        findings.iter().for_each(|finding| output::line(finding));
+        findings
+            .iter()
+            .take(SHOWN)
+            .for_each(|finding| output::line(finding));
+        let more = findings.len().saturating_sub(SHOWN) as u64 + report.further_findings;
+        if more > 0 {
+            output::line(&format!("and {more} more; --json lists them"));
+        }
     }
     Ok(if findings.is_empty() {
         ExitCode::SUCCESS

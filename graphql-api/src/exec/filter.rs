@@ -137,7 +137,6 @@ impl Check {
         match (self, value) {
             (Self::Absent(wanted), value) => value.is_none() == *wanted,
             (Self::Differs(other), value) => value != Some(other),
-            (_, None) => false,
             (Self::Equal(other), Some(value)) => value == other,
             (Self::OneOf(others), Some(value)) => others.binary_search(value).is_ok(),
             (Self::Greater(other), Some(value)) => value > other,
@@ -147,7 +146,9 @@ impl Check {
             (Self::StartsWith(start), Some(Value::Text(text))) => text.starts_with(start.as_str()),
             (Self::Contains(part), Some(Value::Text(text))) => text.contains(part.as_str()),
             (Self::Holds(item), Some(Value::List(items))) => items.contains(item),
-            (Self::StartsWith(_) | Self::Contains(_) | Self::Holds(_), Some(_)) => false,
+            (_, None) | (Self::StartsWith(_) | Self::Contains(_) | Self::Holds(_), Some(_)) => {
+                false
+            }
         }
     }
 

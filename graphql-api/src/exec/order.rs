@@ -140,6 +140,10 @@ impl Order {
 
     /// The cursor of a place.
     pub(crate) fn cursor(&self, place: &Place) -> String {
+        if self.keys.is_empty() {
+            // The common list, without building a value: neither part needs an escape.
+            return encode(format!("[\"{}\",[],\"{}\"]", self.spec, place.id).as_bytes());
+        }
         let keys = self
             .keys
             .iter()

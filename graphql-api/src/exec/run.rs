@@ -81,7 +81,7 @@ impl<'v, 'q> Run<'v, 'q> {
     /// Writes the value of `data`.
     pub(crate) fn query(&mut self, fields: &[Field<'q, Root<'q>>]) {
         let start = self.out.len();
-        if self.object(fields, |run, field| run.root(field)).is_err() {
+        if self.object(fields, Self::root).is_err() {
             self.out.truncate(start);
             self.text("null");
         }
@@ -201,13 +201,13 @@ impl<'v, 'q> Run<'v, 'q> {
                         run.quoted(name);
                         Ok(())
                     }
-                    Part::Field(name, show) => match values.get(name) {
-                        Some(value) => run.value(show, value),
-                        None => {
-                            run.text("null");
-                            Ok(())
+                    Part::Field(name, show) => {
+                        if let Some(value) = values.get(name) {
+                            return run.value(show, value);
                         }
-                    },
+                        run.text("null");
+                        Ok(())
+                    }
                 });
             }
             (Show::List(show), Value::List(items)) => {

@@ -37,6 +37,11 @@ impl<'q> Merged<'q> {
 }
 
 /// A variable's stand-in.
+#[expect(
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    reason = "the frame's callback has this form"
+)]
 fn named(name: Name) -> Result<Constant, std::convert::Infallible> {
     Ok(Constant::Binary(Bytes::copy_from_slice(name.as_bytes())))
 }

@@ -119,23 +119,21 @@ pub(super) async fn cross_origin(request: Request, next: Next) -> Response {
 /// Bounds the requests that are worked on at once.
 pub(super) async fn room(State(service): State<Service>, request: Request, next: Next) -> Response {
     let room = tokio::time::timeout(ROOM_PATIENCE, service.inner.room.acquire());
-    match room.await {
-        Ok(Ok(_room)) => next.run(request).await,
-        _ => {
-            service.inner.metrics.refused();
-            let message = format!(
-                "too many requests at once: more than {} are being answered \
-                 (MAX_CONCURRENT_REQUESTS); try again\n",
-                crate::limits::MAX_CONCURRENT_REQUESTS
-            );
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                [(header::RETRY_AFTER, "1")],
-                message,
-            )
-                .into_response()
-        }
+    if let Ok(Ok(_room)) = room.await {
+        return next.run(request).await;
     }
+    service.inner.metrics.refused();
+    let message = format!(
+        "too many requests at once: more than {} are being answered \
+         (MAX_CONCURRENT_REQUESTS); try again\n",
+        crate::limits::MAX_CONCURRENT_REQUESTS
+    );
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        [(header::RETRY_AFTER, "1")],
+        message,
+    )
+        .into_response()
 }
 
 #[cfg(test)]

@@ -41,12 +41,11 @@ pub(super) async fn start(State(service): State<Service>) -> Html<String> {
         None => "It takes writes.".to_owned(),
         Some(reason) => format!("It does not take writes: {}.", escaped(&reason)),
     };
-    let attribution: String = inner
-        .options
-        .attribution
-        .iter()
-        .map(|line| format!("<br>{}", escaped(line)))
-        .collect();
+    let mut attribution = String::new();
+    for line in &inner.options.attribution {
+        attribution.push_str("<br>");
+        attribution.push_str(&escaped(line));
+    }
     let surql = if inner.options.surql.is_some() {
         "<h2>Ask in SurrealQL</h2><pre>curl -s http://localhost:8080/surql -d 'SELECT count() FROM Village GROUP ALL'</pre>"
     } else {

@@ -361,7 +361,7 @@ fn class_types(types: &mut Types, api: &Api, class: &Class) -> Result<(), Schema
     let of = format!("class {} of pack {}", class.name, class.pack);
     for property in &class.properties {
         let owner = &api.class(property.declared_by).name;
-        values::declare(types, &of, owner, &property.name, &property.schema)?;
+        values::declare(types, owner, &property.name, &property.schema)?;
     }
     let mut interfaces = vec!["Twin".to_owned()];
     interfaces.extend(
@@ -371,7 +371,9 @@ fn class_types(types: &mut Types, api: &Api, class: &Class) -> Result<(), Schema
             .map(|id| api.type_name(TwinType::Any(*id))),
     );
     let about = about_class(class);
-    if !class.descendants.is_empty() {
+    if class.descendants.is_empty() {
+        connection(types, &class.name, &class.name)?;
+    } else {
         let name = api.type_name(TwinType::Any(class.id));
         let text = format!("A {} or one of its kinds. {about}", class.label);
         let mut interface = own_interface(Interface::new(&*name).description(text));
@@ -392,8 +394,6 @@ fn class_types(types: &mut Types, api: &Api, class: &Class) -> Result<(), Schema
         types.add(&of, interface)?;
         interfaces.push(name.clone());
         connection(types, &name, &name)?;
-    } else {
-        connection(types, &class.name, &class.name)?;
     }
     let mut object = Object::new(&*class.name).description(about);
     for interface in interfaces {

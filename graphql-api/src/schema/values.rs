@@ -38,7 +38,6 @@ pub(crate) fn object_name(owner: &str, member: &str) -> String {
 /// already; one of the same name from another schema is a clash.
 pub(super) fn declare(
     types: &mut Types,
-    of: &str,
     owner: &str,
     member: &str,
     schema: &Schema,
@@ -71,7 +70,7 @@ pub(super) fn declare(
             }
             let mut object = Object::new(&*name);
             for part in fields.iter() {
-                declare(types, of, &name, &part.name, &part.schema)?;
+                declare(types, &name, &part.name, &part.schema)?;
                 let shown = field(&part.name, type_ref(&name, &part.name, &part.schema));
                 object = object.field(if part.description.is_empty() {
                     shown
@@ -81,7 +80,7 @@ pub(super) fn declare(
             }
             types.add(&origin, object)
         }
-        (Shown::List(_), Schema::Array(element)) => declare(types, of, owner, member, element),
+        (Shown::List(_), Schema::Array(element)) => declare(types, owner, member, element),
         _ => Ok(()),
     }
 }

@@ -1,4 +1,6 @@
-use graphql_api::limits::{MAX_ALIASES, MAX_DEPTH, MAX_NODES};
+use std::fmt::Write as _;
+
+use graphql_api::limits::{MAX_ALIASES, MAX_DEPTH};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -12,7 +14,7 @@ async fn a_failed_nullable_field_is_null_with_its_path() {
     assert_eq!(answer["data"], json!({"a": {"id": "c:1"}, "b": null}));
     let error = &answer["errors"][0];
     assert_eq!(error["path"], json!(["b"]));
-    assert_eq!(error["locations"], json!([{"line": 1, "column": 28}]));
+    assert_eq!(error["locations"], json!([{"line": 1, "column": 29}]));
     assert_eq!(error["extensions"]["code"], "INVALID_INPUT");
 }
 
@@ -22,9 +24,9 @@ async fn a_failed_field_that_cannot_be_null_takes_what_is_around_it() {
     // `serves` cannot be null, so `near` is, and its sibling and the next twin stay.
     let answer = world
         .ask(
-            r#"{ stations { edges { node { id
-                   near { ... on Clinic { id serves(first: 5000) { totalCount } } } label } } }
-                 position }"#,
+            r"{ stations { edges { node { id
+                   near { ... on Clinic { id serves(first: 1001) { totalCount } } } label } } }
+                 position }",
         )
         .await;
     let station = &answer["data"]["stations"]["edges"][0]["node"];
@@ -94,7 +96,7 @@ async fn wrong_input_says_what_and_where() {
     for (query, part) in [
         (
             "{ clinics(where: {beds: {gt: 1.5}}) { totalCount } }",
-            "integer",
+            "Int",
         ),
         (
             "{ clinics(where: {opened: {eq: \"yesterday\"}}) { totalCount } }",
@@ -203,9 +205,10 @@ async fn too_much_at_once_is_refused_with_the_limit() {
         "{{ twin(id: \"c:1\") {{ {deep} id {} }} }}",
         "} } }".repeat(MAX_DEPTH)
     );
-    let aliases: String = (0..=MAX_ALIASES)
-        .map(|i| format!("a{i}: position "))
+    let aliases: Vec<_> = (0..=MAX_ALIASES)
+        .map(|i| format!("a{i}: position"))
         .collect();
+    let aliases = aliases.join(" ");
     let wide = "{ areas(first: 1000) { edges { node { related(first: 1000) { totalCount edges { node { id } } } } } } }";
     for (query, limit) in [
         (deep.as_str(), "MAX_"),
@@ -227,7 +230,6 @@ async fn too_much_at_once_is_refused_with_the_limit() {
         assert_eq!(code, "TOO_COSTLY", "{message}");
         assert!(message.contains(limit), "{limit}: {message}");
     }
-    assert!(MAX_NODES >= 1_000);
 }
 
 #[tokio::test]
@@ -236,10 +238,12 @@ async fn fragments_that_multiply_are_refused_at_once() {
     let started = std::time::Instant::now();
     let mut doubling = "{ ...f0 }".to_owned();
     for i in 0..60 {
-        doubling.push_str(&format!(
-            " fragment f{i} on Query {{ ...f{n} x: position ...f{n} }}",
-            n = i + 1
-        ));
+        let n = i + 1;
+        write!(
+            doubling,
+            " fragment f{i} on Query {{ ...f{n} x: position ...f{n} }}"
+        )
+        .unwrap();
     }
     doubling.push_str(" fragment f60 on Query { position }");
     assert_eq!(world.error(&doubling).await.0, "TOO_COSTLY");

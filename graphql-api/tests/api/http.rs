@@ -283,3 +283,40 @@ async fn large_answers_are_compressed() {
     let answer = send(&world, request).await;
     assert_eq!(answer.headers()["content-encoding"], "gzip");
 }
+
+#[tokio::test]
+async fn the_consoles_examples_run_on_the_shipped_packs() {
+    let packs = concat!(env!("CARGO_MANIFEST_DIR"), "/../seeds/ontology");
+    let loaded = ontology::Ontology::load_dir(std::path::Path::new(packs));
+    let (ontology, _) = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+    let ontology = Arc::new(ontology);
+    let store = Arc::new(twin_core::memory::MemoryStore::new(Arc::clone(&ontology)));
+    let settings = twin_core::Settings::default();
+    let twin = twin_core::Twin::open(store, ontology, settings)
+        .await
+        .unwrap();
+    let service = graphql_api::Service::new(twin.clone(), Options::default()).unwrap();
+    let world = World { twin, service };
+    let district = twin_core::Put {
+        id: crate::world::id("rw:district:1"),
+        class: "District".into(),
+        set: vec![],
+        geometry: None,
+        expect: None,
+    };
+    world
+        .commit(vec![twin_core::Operation::Upsert(district)])
+        .await;
+    let script = text(send(&world, get("/graphql/console/start.js")).await).await;
+    let tabs = script
+        .strip_prefix("const tabs = ")
+        .unwrap()
+        .split(";\n")
+        .next()
+        .unwrap();
+    let tabs: Vec<Value> = serde_json::from_str(tabs).unwrap();
+    assert!(tabs.len() >= 7, "{tabs:#?}");
+    for tab in tabs {
+        world.data(tab["query"].as_str().unwrap()).await;
+    }
+}

@@ -32,9 +32,12 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     })
 }
 
+/// What a condition means, given its number and text.
+type Holds = fn(&Row, i64, &str) -> bool;
+
 /// A condition, and what it means.
-fn condition() -> impl Strategy<Value = (Value, fn(&Row, i64, &str) -> bool, i64, String)> {
-    let kinds: Vec<(&str, fn(&Row, i64, &str) -> bool)> = vec![
+fn condition() -> impl Strategy<Value = (Value, Holds, i64, String)> {
+    let kinds: Vec<(&str, Holds)> = vec![
         ("none", |_, _, _| true),
         ("gt", |row, n, _| row.beds.is_some_and(|beds| beds > n)),
         ("lte", |row, n, _| row.beds.is_some_and(|beds| beds <= n)),

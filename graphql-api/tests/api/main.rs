@@ -1,5 +1,7 @@
 //! What the API answers, asked as its users ask.
 
+#![cfg(test)]
+
 mod errors;
 mod http;
 mod lists;

@@ -40,14 +40,14 @@ async fn keys_come_in_the_order_of_the_query_with_fragments_merged() {
     let world = World::small().await;
     let text = world
         .text_with(
-            r#"query Q($no: Boolean!) {
+            r"query Q($no: Boolean!) {
                  z: position
                  b: clinics(first: 1) { edges { node { id ...F } } }
                  a: clinics(first: 1) { edges { node { name @skip(if: $no) } } }
                  b: clinics(first: 1) { edges { node { beds } } pageInfo { hasNextPage } }
                  __typename
                }
-               fragment F on AnyThing { name ... on Clinic { id level } ... on Village { population } }"#,
+               fragment F on AnyThing { name ... on Clinic { id level } ... on Village { population } }",
             json!({"no": true}),
         )
         .await;

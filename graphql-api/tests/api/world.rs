@@ -52,8 +52,8 @@ pub(crate) fn ontology() -> Arc<Ontology> {
         .enumerate()
         .map(|(i, model)| Source {
             pack: Arc::clone(&pack),
-            file: format!("{i}.json").into(),
-            text: model.to_string().into(),
+            file: format!("{i}.json"),
+            text: model.to_string(),
         })
         .collect();
     let (ontology, _) = Ontology::compile(&sources).unwrap_or_else(|p| panic!("{p}"));
@@ -206,6 +206,10 @@ pub(crate) fn id(text: &str) -> TwinId {
     TwinId::new(text).unwrap()
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers write `json!` in place"
+)]
 pub(crate) fn put(twin: &str, class: &str, set: Json, geometry: Option<Json>) -> Put {
     let ontology = ontology();
     let model = ontology.class_named(class).unwrap();

@@ -24,7 +24,7 @@ pub(crate) const BATCH_READINGS: usize = 10_000;
 /// The end of one message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer {
-    /// Absent for QoS 0.
+    /// Absent for `QoS` 0.
     pub(crate) packet_id: Option<u16>,
     /// Payload bytes that no longer wait.
     pub(crate) bytes: usize,

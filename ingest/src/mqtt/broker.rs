@@ -1,8 +1,8 @@
 //! Who listens where: a tree of topic filters with a bounded queue behind each subscriber.
 //!
 //! # Invariants
-//! - A session gets a message once, whatever number of its filters match, at the highest QoS that
-//!   one of them was granted, and never above the QoS it was published with.
+//! - A session gets a message once, whatever number of its filters match, at the highest `QoS` that
+//!   one of them was granted, and never above the `QoS` it was published with.
 //! - A full queue drops the new message and counts it; a publisher never waits for a subscriber.
 //! - Wildcards do not match topics that begin with `$`.
 
@@ -21,7 +21,7 @@ use crate::counters::Counters;
 pub(crate) struct Message {
     pub(crate) topic: Arc<str>,
     pub(crate) payload: Bytes,
-    /// QoS 1, else 0.
+    /// `QoS` 1, else 0.
     pub(crate) at_least_once: bool,
     /// What a version 5 publisher said about it.
     pub(crate) props: Arc<[Property]>,

@@ -2,45 +2,43 @@
 //!
 //! # Invariants
 //! - A publish is acknowledged after its batch answered, in the order of publishing.
-//! - At most `receive_maximum` publishes and about `receive_bytes` of payload wait for the twin
-//!   (one socket read may go over it by one packet); reading stops there, so TCP slows the peer.
-//! - What was read is brought to its end even when the peer is gone: a QoS 0 publish followed by a
+//! - Reading stops while as much waits for the twin as may ([`Intake`]), so TCP slows the peer.
+//! - What was read is brought to its end even when the peer is gone: a `QoS` 0 publish followed by a
 //!   close is recorded.
 //! - Reading also stops while more than [`OUT_BYTES`] wait to be written.
 //! - An idle connection holds no read buffer.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesOrdered;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::packet::{Qos, SubEntry};
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use twin_core::TwinId;
 
-use super::batch::{Answer, BATCH_READINGS, Batch, Letter};
+use super::batch::Answer;
 use super::broker::{Message, Outbox};
+use super::incoming::{Connect, Incoming, Publish, Will};
+use super::intake::Intake;
 use super::server::{Seat, Shared};
-use super::topic::{Target, Wish, valid_topic};
-use super::wire::{Connect, ConnectRefusal, Granted, Incoming, Publish, Will, Wire};
-use crate::counters::{Closed, Fate, Reason};
-use crate::payload::{Refused, decode};
+use super::topic::{Wish, valid_topic};
+use super::wire::{ConnectRefusal, Granted, Wire};
+use crate::counters::{Closed, Fate};
 use crate::recorder::Known;
-use crate::time::{Arrivals, now_micros};
+use crate::socket::{READ_BYTES, read_some};
+use crate::time::now_micros;
 
-/// Bytes taken from a socket at once.
-const READ_BYTES: usize = 32 << 10;
 /// Bytes that may wait to be written before reading and delivering stop.
 const OUT_BYTES: usize = 256 << 10;
 /// A timer that nothing is waiting for.
-const FAR: Duration = Duration::from_secs(24 * 3600);
+const FAR: Duration = Duration::from_hours(24);
 
 /// What a connected client has.
 #[derive(Debug)]
@@ -57,13 +55,11 @@ pub(crate) struct Connection {
     wire: Wire,
     session: Option<Session>,
     outbox: Option<(Arc<Outbox>, mpsc::Receiver<Message>)>,
-    pending: FuturesOrdered<BoxFuture<'static, Vec<Answer>>>,
-    waiting: usize,
-    waiting_bytes: usize,
-    batch: Option<Batch>,
+    intake: Intake,
     /// Bytes that were read and not taken yet, because too much was waiting.
     unread: Vec<u8>,
-    arrivals: Arrivals,
+    /// Cancelled when the server stops, or another connection takes the client id over.
+    stop: CancellationToken,
     /// The peer sends nothing more.
     ended: bool,
     /// Nothing more is read; what waits is answered, then the connection closes for this reason.
@@ -77,18 +73,17 @@ impl Connection {
     pub(crate) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         let wire = Wire::new(&shared.config.limits);
+        let stop = shared.shutdown.child_token();
+        let intake = Intake::new(Arc::clone(&shared));
         Self {
             stream,
             shared,
             wire,
             session: None,
             outbox: None,
-            pending: FuturesOrdered::new(),
-            waiting: 0,
-            waiting_bytes: 0,
-            batch: None,
+            intake,
             unread: Vec::new(),
-            arrivals: Arrivals::new(),
+            stop,
             ended: false,
             draining: None,
             opened: now,
@@ -100,9 +95,12 @@ impl Connection {
     /// Serves the client until the connection ends, and what it sent has ended too.
     pub(crate) async fn serve(mut self) -> Closed {
         let sleep = tokio::time::sleep_until(self.opened + FAR);
-        tokio::pin!(sleep);
+        // One wait for the connection's whole life: a new one each time would contend for the
+        // token that all connections share.
+        let stopped = self.stop.clone().cancelled_owned();
+        tokio::pin!(sleep, stopped);
         while self.wire.closing.is_none() {
-            self.step(sleep.as_mut()).await;
+            self.step(sleep.as_mut(), stopped.as_mut()).await;
         }
         let closed = self.wire.closing.unwrap_or(Closed::Gone);
         self.leave(closed);
@@ -110,7 +108,11 @@ impl Connection {
         closed
     }
 
-    async fn step(&mut self, mut sleep: std::pin::Pin<&mut Sleep>) {
+    async fn step(
+        &mut self,
+        mut sleep: Pin<&mut Sleep>,
+        stopped: Pin<&mut WaitForCancellationFutureOwned>,
+    ) {
         self.take_unread();
         self.write();
         self.end_of_drain();
@@ -129,22 +131,18 @@ impl Connection {
             && self
                 .wire
                 .vacancy(self.shared.config.limits.outbound_in_flight);
-        let shutdown = self.shared.shutdown.clone();
-        let taken_over = self
-            .session
-            .as_ref()
-            .map(|session| session.seat.taken_over.clone());
+        let (mut reader, writer) = self.stream.split();
         tokio::select! {
-            ready = self.stream.readable(), if reads => match ready {
-                Ok(()) => self.read(),
-                Err(_) => self.wire.closing = Some(Closed::Gone),
+            read = read_some(&mut reader, &mut self.unread), if reads => match read {
+                Ok(0) | Err(_) => self.ended = true,
+                Ok(_) => self.heard = Instant::now(),
             },
-            ready = self.stream.writable(), if writes => {
+            ready = writer.writable(), if writes => {
                 if ready.is_err() {
                     self.wire.closing = Some(Closed::Gone);
                 }
             }
-            Some(answers) = self.pending.next(), if !self.pending.is_empty() => {
+            Some(answers) = self.intake.pending.next(), if !self.intake.pending.is_empty() => {
                 self.answer(&answers);
             }
             Some(message) = next_message(&mut self.outbox), if delivers => self.deliver(&message),
@@ -153,20 +151,15 @@ impl Connection {
                 let due = self.due();
                 sleep.as_mut().reset(due);
             }
-            () = shutdown.cancelled(), if self.draining.is_none() => {
-                self.draining = Some(Closed::Shutdown);
-            }
-            () = cancelled(taken_over), if self.draining.is_none() => {
-                self.draining = Some(Closed::TakenOver);
+            () = stopped, if self.draining.is_none() => {
+                let shutdown = self.shared.shutdown.is_cancelled();
+                self.draining = Some(if shutdown { Closed::Shutdown } else { Closed::TakenOver });
             }
         }
     }
 
     fn paused(&self) -> bool {
-        let limits = &self.shared.config.limits;
-        self.waiting >= usize::from(limits.receive_maximum)
-            || self.waiting_bytes >= limits.receive_bytes
-            || self.wire.out.len() >= OUT_BYTES
+        self.intake.is_full() || self.wire.out.len() >= OUT_BYTES
     }
 
     fn may_read(&self) -> bool {
@@ -179,7 +172,7 @@ impl Connection {
             self.wire.closing.get_or_insert(Closed::Gone);
         }
         if let Some(closed) = self.draining
-            && self.pending.is_empty()
+            && self.intake.pending.is_empty()
             && self.wire.closing.is_none()
         {
             if self.session.is_some() {
@@ -223,21 +216,6 @@ impl Connection {
         }
     }
 
-    fn read(&mut self) {
-        let mut buffer = [0_u8; READ_BYTES];
-        match self.stream.try_read(&mut buffer) {
-            Ok(0) => self.ended = true,
-            Ok(read) => {
-                self.heard = Instant::now();
-                let bytes = &buffer[..read];
-                let taken = self.take(bytes);
-                self.unread.extend_from_slice(&bytes[taken..]);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => self.ended = true,
-        }
-    }
-
     fn take_unread(&mut self) {
         if self.unread.is_empty() || self.draining.is_some() || self.paused() {
             return;
@@ -262,7 +240,7 @@ impl Connection {
                 self.handle(incoming, now);
             }
         }
-        self.send_batch();
+        self.intake.send();
         cursor.position() as usize
     }
 
@@ -310,6 +288,13 @@ impl Connection {
             will,
         } = connect;
         let limits = &self.shared.config.limits;
+        if will
+            .as_ref()
+            .is_some_and(|will| !valid_topic(&will.publish.topic))
+        {
+            self.wire.closing = Some(Closed::Protocol);
+            return;
+        }
         let refusal = if client_id.len() > limits.max_client_id_bytes
             || (client_id.is_empty() && !clean && !self.wire.is_v5())
         {
@@ -329,9 +314,10 @@ impl Connection {
             return;
         }
         let assigned = client_id.is_empty();
-        let (client, seat) = self.shared.seats.take(&client_id);
+        let (client, seat) = self.shared.seats.take(&client_id, &self.stop);
         self.wire.accept(assigned.then_some(&*client), limits);
         self.shared.counters.count_connected();
+        self.intake.begin(Arc::clone(&client), seat.number);
         self.session = Some(Session {
             seat,
             client,
@@ -410,160 +396,25 @@ impl Connection {
             self.wire
                 .disconnect_with(Closed::Protocol, DisconnectReasonCode::TopicNameInvalid);
         } else {
-            self.route(publish, now);
+            self.intake.route(publish, now);
         }
     }
 
-    /// Sends a publish where its topic says; from here on it is counted and will be answered.
-    fn route(&mut self, publish: Publish, now: i64) {
-        let Publish {
-            packet_id,
-            qos,
-            topic,
-            payload,
-            props,
-            ..
-        } = publish;
-        let shared = Arc::clone(&self.shared);
-        let limits = &shared.config.limits;
-        shared.counters.count_message(payload.len());
-        self.waiting += 1;
-        self.waiting_bytes += payload.len();
-        let client = self
-            .session
-            .as_ref()
-            .map_or_else(|| "".into(), |s| Arc::clone(&s.client));
-        let letter = |topic: &str| Letter {
-            packet_id,
-            at: now,
-            client,
-            topic: topic.into(),
-            payload: payload.clone(),
-        };
-        if topic.len() > limits.max_topic_bytes {
-            let detail = format!(
-                "{} bytes, more than {} (max_topic_bytes)",
-                topic.len(),
-                limits.max_topic_bytes
-            );
-            let kept: String = topic.chars().take(limits.max_topic_bytes).collect();
-            return self.bury(letter(&kept), Refused::new(Reason::TopicTooLong, detail));
-        }
-        let refused = if payload.len() > limits.max_payload_bytes {
-            let detail = format!(
-                "{} bytes, more than {} (max_payload_bytes)",
-                payload.len(),
-                limits.max_payload_bytes
-            );
-            Refused::new(Reason::TooLarge, detail)
-        } else {
-            match shared.rules.publish(&topic) {
-                Target::Telemetry(device) => {
-                    match self.telemetry(device, payload.as_slice(), now) {
-                        Ok(()) => {
-                            let letter = letter(&topic);
-                            return self.add(letter);
-                        }
-                        Err(refused) => refused,
-                    }
-                }
-                Target::Open => {
-                    let message = Message {
-                        topic: topic.into(),
-                        payload: Bytes::copy_from_slice(payload.as_slice()),
-                        at_least_once: qos != Qos::AtMostOnce,
-                        props: props.into(),
-                    };
-                    let from = self.session.as_ref().map(|session| session.seat.number);
-                    shared.broker.publish(from, &message);
-                    let answer = Answer {
-                        packet_id,
-                        bytes: payload.len(),
-                        fate: Fate::Relayed,
-                    };
-                    self.send_batch();
-                    self.pending
-                        .push_back(Box::pin(std::future::ready(vec![answer])));
-                    return;
-                }
-                Target::Denied(why) => Refused::new(Reason::ForeignTopic, why),
-            }
-        };
-        self.bury(letter(&topic), refused);
-    }
-
-    /// Adds the readings of a payload to the batch of its device.
-    fn telemetry(&mut self, device: &str, payload: &[u8], now: i64) -> Result<(), Refused> {
-        let unknown = |detail: String| Refused::new(Reason::UnknownDevice, detail);
-        let id = TwinId::new(device).map_err(|error| unknown(error.to_string()))?;
-        let kind = match self.shared.recorder.known(&id) {
-            Known::Device(kind) => kind,
-            Known::NoDevice(class) => {
-                return Err(unknown(format!("`{id}` is a {class}, which is no Device")));
-            }
-            Known::Nothing => {
-                return Err(unknown(format!(
-                    "there is no twin `{id}`: register the device first"
-                )));
-            }
-        };
-        let fits = self
-            .batch
-            .as_ref()
-            .is_some_and(|batch| batch.device == id && batch.readings.len() < BATCH_READINGS);
-        if !fits {
-            self.send_batch();
-        }
-        let batch = self.batch.get_or_insert_with(|| Batch::new(id.clone()));
-        let limits = &self.shared.config.limits.payload;
-        decode(
-            payload,
-            &id,
-            &kind,
-            limits,
-            &mut self.arrivals,
-            now,
-            &mut batch.readings,
-        )
-    }
-
-    fn add(&mut self, letter: Letter) {
-        if let Some(batch) = &mut self.batch {
-            let end = batch.readings.len();
-            batch.letters.push((letter, end));
-        }
-    }
-
-    fn bury(&mut self, letter: Letter, refused: Refused) {
-        self.send_batch();
-        let shared = Arc::clone(&self.shared);
-        self.pending.push_back(Box::pin(async move {
-            vec![letter.bury(&shared, refused).await]
-        }));
-    }
-
-    fn send_batch(&mut self) {
-        if let Some(batch) = self.batch.take()
-            && !batch.letters.is_empty()
-        {
-            self.pending
-                .push_back(Box::pin(batch.record(Arc::clone(&self.shared))));
-        }
-    }
-
+    /// Answers what has ended: acknowledges, or says that it failed.
     fn answer(&mut self, answers: &[Answer]) {
-        for answer in answers {
-            self.waiting -= 1;
-            self.waiting_bytes -= answer.bytes;
-            self.shared.counters.count_fate(answer.fate);
+        self.intake.ended(answers);
+        for Answer {
+            packet_id, fate, ..
+        } in answers
+        {
             // After a close nothing is acknowledged: the peer has to send it again.
-            let Some(packet_id) = answer.packet_id else {
+            let Some(packet_id) = *packet_id else {
                 continue;
             };
             if self.wire.closing.is_some() {
                 continue;
             }
-            match answer.fate {
+            match fate {
                 Fate::Failed => self.wire.fail(packet_id),
                 Fate::Accepted { .. } | Fate::Relayed | Fate::Dead(_) => {
                     self.wire.acknowledge(packet_id);
@@ -612,15 +463,15 @@ impl Connection {
         if let Some(will) = session.will {
             tracing::debug!(client = %session.client, reason = closed.name(), "publishing the will");
             let now = now_micros();
-            self.route(will.publish, now);
-            self.send_batch();
+            self.intake.route(will.publish, now);
+            self.intake.send();
         }
     }
 
     /// Writes what is left to say, and brings what was read to its end.
     async fn finish(&mut self) {
         let limit = self.wrote + self.shared.config.limits.write_timeout;
-        while !self.wire.out.is_empty() || !self.pending.is_empty() {
+        while !self.wire.out.is_empty() || !self.intake.pending.is_empty() {
             self.write();
             let writes = !self.wire.out.is_empty();
             tokio::select! {
@@ -630,7 +481,7 @@ impl Connection {
                     }
                 }
                 () = tokio::time::sleep_until(limit), if writes => self.wire.out.clear(),
-                Some(answers) = self.pending.next(), if !self.pending.is_empty() => {
+                Some(answers) = self.intake.pending.next(), if !self.intake.pending.is_empty() => {
                     self.answer(&answers);
                 }
                 else => {}
@@ -649,13 +500,6 @@ async fn next_message(
             outbox.taken(&message);
             Some(message)
         }
-        None => std::future::pending().await,
-    }
-}
-
-async fn cancelled(token: Option<tokio_util::sync::CancellationToken>) {
-    match token {
-        Some(token) => token.cancelled().await,
         None => std::future::pending().await,
     }
 }

@@ -1,8 +1,12 @@
-//! The MQTT server, versions 3.1.1 and 5, QoS 0 and 1, in this process.
+//! The MQTT server, versions 3.1.1 and 5, `QoS` 0 and 1, in this process.
 
 mod batch;
 mod broker;
 mod connection;
+#[cfg(test)]
+mod harness;
+mod incoming;
+mod intake;
 mod server;
 #[cfg(test)]
 mod tests;

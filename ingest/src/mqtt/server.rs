@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::broker::{Broker, Message};
 use super::connection::Connection;
@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) broker: Arc<Broker>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) shutdown: CancellationToken,
+    /// Payload bytes of all connections that wait for the twin.
+    pub(crate) waiting_bytes: AtomicUsize,
 }
 
 /// An MQTT server, bound and not yet running.
@@ -128,6 +130,7 @@ impl Server {
             counters,
             seats: Arc::default(),
             shutdown: CancellationToken::new(),
+            waiting_bytes: AtomicUsize::new(0),
             config,
         });
         Ok(Self {
@@ -160,13 +163,14 @@ impl Server {
         let Self {
             listener, shared, ..
         } = self;
-        let connections = TaskTracker::new();
+        let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
+                Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => open(&shared, &connections, stream),
+                    Ok((stream, _)) => open(&shared, &mut connections, stream),
                     Err(error) => {
                         shared.counters.count_accept_error();
                         tracing::warn!(%error, "a connection could not be accepted");
@@ -177,18 +181,30 @@ impl Server {
         }
         drop(listener);
         shared.shutdown.cancel();
-        connections.close();
-        let drained = tokio::time::timeout(shared.config.limits.drain_timeout, connections.wait());
-        if drained.await.is_err() {
+        let all = async {
+            while let Some(ended) = connections.join_next().await {
+                report(ended);
+            }
+        };
+        let drained = tokio::time::timeout(shared.config.limits.drain_timeout, all).await;
+        if drained.is_err() {
             tracing::warn!(
                 left = connections.len(),
-                "connections did not end within drain_timeout and are cut"
+                "connections outlived drain_timeout and are cut"
             );
+            connections.shutdown().await;
         }
     }
 }
 
-fn open(shared: &Arc<Shared>, connections: &TaskTracker, stream: TcpStream) {
+/// A connection's task that ended otherwise than by its return hit a bug of ours.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task failed");
+    }
+}
+
+fn open(shared: &Arc<Shared>, connections: &mut JoinSet<()>, stream: TcpStream) {
     let counters = &shared.counters;
     if counters.connections() >= shared.config.limits.max_connections as u64 {
         counters.count_closed(Closed::TooMany);
@@ -239,15 +255,16 @@ pub(crate) struct Seat {
     client: Arc<str>,
     /// Unique to this connection.
     pub(crate) number: u64,
-    /// Set when another connection takes the client id over.
-    pub(crate) taken_over: CancellationToken,
 }
 
 impl Seats {
     /// Takes a client id, or makes one up for an empty one; whoever held it is told to go.
-    pub(crate) fn take(self: &Arc<Self>, client_id: &str) -> (Arc<str>, Seat) {
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        client_id: &str,
+        stop: &CancellationToken,
+    ) -> (Arc<str>, Seat) {
         let number = self.next.fetch_add(1, Relaxed);
-        let taken_over = CancellationToken::new();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let client: Arc<str> = if client_id.is_empty() {
             let mut made_up = format!("auto-{number}");
@@ -258,7 +275,7 @@ impl Seats {
         } else {
             client_id.into()
         };
-        if let Some((_, before)) = held.insert(Arc::clone(&client), (number, taken_over.clone())) {
+        if let Some((_, before)) = held.insert(Arc::clone(&client), (number, stop.clone())) {
             before.cancel();
         }
         drop(held);
@@ -266,7 +283,6 @@ impl Seats {
             seats: Arc::clone(self),
             client: Arc::clone(&client),
             number,
-            taken_over,
         };
         (client, seat)
     }

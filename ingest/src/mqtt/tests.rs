@@ -1,329 +1,16 @@
 //! The server through its socket, byte by byte, against a recorder that answers when told.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use ontology::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use twin_core::{Position, Readings, Receipt, Refusal, TwinId};
+use twin_core::Refusal;
 
+use super::harness::*;
 use super::*;
-use crate::testing::{STATION, kind};
-use crate::{Closed, Config, Counters, DeadLetterRing, Known, Reason, Recorder};
-
-/// Another registered device.
-const OTHER: &str = "rw:station:2";
-/// A twin that is no device.
-const VILLAGE: &str = "rw:village:1";
-/// A value that the recorder refuses.
-const CURSED: f64 = 13.0;
-/// Long enough for anything that should happen.
-const SOON: Duration = Duration::from_secs(10);
-/// Long enough to notice what should not happen.
-const WHILE: Duration = Duration::from_millis(80);
-
-type Held = (Readings, oneshot::Sender<Result<(), Refusal>>);
-
-/// Answers at once, or holds every call until the test answers it.
-#[derive(Default)]
-struct Fake {
-    holding: AtomicBool,
-    held: Mutex<VecDeque<Held>>,
-    recorded: Mutex<Vec<Readings>>,
-}
-
-impl Fake {
-    fn hold(&self) {
-        self.holding.store(true, SeqCst);
-    }
-
-    async fn held(&self, count: usize) -> Vec<Held> {
-        tokio::time::timeout(SOON, async {
-            while self.held.lock().unwrap().len() < count {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        })
-        .await
-        .expect("the recorder is called");
-        self.held.lock().unwrap().drain(..).collect()
-    }
-
-    fn recorded(&self) -> usize {
-        self.recorded
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|readings| readings.readings.len())
-            .sum()
-    }
-}
-
-fn cursed(readings: &Readings) -> bool {
-    readings
-        .readings
-        .iter()
-        .any(|reading| reading.value == Value::Double(CURSED))
-}
-
-struct Handle(Arc<Fake>);
-
-impl Recorder for Handle {
-    fn known(&self, id: &TwinId) -> Known {
-        match id.as_str() {
-            STATION | OTHER => Known::Device(kind()),
-            VILLAGE => Known::NoDevice("Village".into()),
-            _ => Known::Nothing,
-        }
-    }
-
-    fn record(&self, readings: Readings) -> BoxFuture<'static, Result<Receipt, Refusal>> {
-        let fake = Arc::clone(&self.0);
-        Box::pin(async move {
-            if fake.holding.load(SeqCst) {
-                let (answer, answered) = oneshot::channel();
-                fake.held
-                    .lock()
-                    .unwrap()
-                    .push_back((readings.clone(), answer));
-                answered.await.expect("the test answers")?;
-            }
-            if cursed(&readings) {
-                return Err(Refusal::Invalid {
-                    at: "pm25".into(),
-                    reason: "cursed".into(),
-                });
-            }
-            let changes = readings.readings.len() as u64;
-            fake.recorded.lock().unwrap().push(readings);
-            Ok(Receipt {
-                position: Position::default(),
-                changes,
-                repeated: false,
-            })
-        })
-    }
-}
-
-struct Rig {
-    addr: std::net::SocketAddr,
-    fake: Arc<Fake>,
-    letters: Arc<DeadLetterRing>,
-    counters: Arc<Counters>,
-    publisher: Publisher,
-    stop: CancellationToken,
-    running: JoinHandle<()>,
-}
-
-async fn start(change: impl FnOnce(&mut Config)) -> Rig {
-    let mut config = Config {
-        open: vec!["demo".into()],
-        ..Config::default()
-    };
-    change(&mut config);
-    let fake = Arc::new(Fake::default());
-    let letters = Arc::new(DeadLetterRing::default());
-    let any = "127.0.0.1:0".parse().unwrap();
-    let server = Server::bind(
-        any,
-        config,
-        Arc::new(Handle(Arc::clone(&fake))),
-        letters.clone(),
-    )
-    .await
-    .unwrap();
-    let stop = CancellationToken::new();
-    let (addr, counters, publisher) = (server.local_addr(), server.counters(), server.publisher());
-    let running = tokio::spawn(server.run(stop.clone().cancelled_owned()));
-    Rig {
-        addr,
-        fake,
-        letters,
-        counters,
-        publisher,
-        stop,
-        running,
-    }
-}
-
-async fn plain() -> Rig {
-    start(|_| {}).await
-}
-
-impl Rig {
-    async fn peer(&self, v5: bool) -> Peer {
-        Peer {
-            stream: TcpStream::connect(self.addr).await.unwrap(),
-            v5,
-        }
-    }
-
-    async fn connected(&self, v5: bool, client: &str) -> Peer {
-        let mut peer = self.peer(v5).await;
-        peer.send(&connect(v5, client, 0)).await;
-        let (kind, body) = peer.packet().await;
-        assert_eq!(
-            (kind, body[0], body[1]),
-            (0x20, 0, 0),
-            "CONNACK, no session, success"
-        );
-        peer
-    }
-
-    async fn closed(&self, closed: Closed, count: u64) {
-        tokio::time::timeout(SOON, async {
-            while self.counters.closed(closed) < count {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        })
-        .await
-        .unwrap_or_else(|_| panic!("{} connections closed as {}", count, closed.name()));
-    }
-}
-
-struct Peer {
-    stream: TcpStream,
-    v5: bool,
-}
-
-impl Peer {
-    async fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
-    }
-
-    async fn publish(&mut self, packet_id: u16, topic: &str, payload: &str) {
-        let bytes = publish(self.v5, packet_id, topic, payload.as_bytes());
-        self.send(&bytes).await;
-    }
-
-    /// The next packet: first byte and body.
-    async fn packet(&mut self) -> (u8, Vec<u8>) {
-        tokio::time::timeout(SOON, async {
-            let kind = self.stream.read_u8().await.expect("a packet");
-            let (mut length, mut shift) = (0, 0);
-            loop {
-                let byte = self.stream.read_u8().await.unwrap();
-                length |= usize::from(byte & 0x7f) << shift;
-                shift += 7;
-                if byte & 0x80 == 0 {
-                    break;
-                }
-            }
-            let mut body = vec![0; length];
-            self.stream.read_exact(&mut body).await.unwrap();
-            (kind, body)
-        })
-        .await
-        .expect("a packet in time")
-    }
-
-    async fn acknowledged(&mut self) -> (u16, u8) {
-        let (kind, body) = self.packet().await;
-        assert_eq!(kind, 0x40, "PUBACK");
-        (
-            u16::from_be_bytes([body[0], body[1]]),
-            body.get(2).copied().unwrap_or(0),
-        )
-    }
-
-    async fn quiet(&mut self) {
-        let mut byte = [0];
-        let read = tokio::time::timeout(WHILE, self.stream.peek(&mut byte)).await;
-        assert!(read.is_err(), "nothing should have come: {byte:x?}");
-    }
-
-    /// Expects the close; in version 5 a DISCONNECT with this reason before it.
-    async fn ends(&mut self, reason: u8) {
-        if self.v5 {
-            let (kind, body) = self.packet().await;
-            assert_eq!(
-                (kind, body.first().copied()),
-                (0xe0, Some(reason)),
-                "DISCONNECT"
-            );
-        }
-        self.gone().await;
-    }
-
-    async fn gone(&mut self) {
-        let mut rest = Vec::new();
-        let read = tokio::time::timeout(SOON, self.stream.read_to_end(&mut rest)).await;
-        // A reset counts as a close; a packet does not.
-        read.expect("the server closes").ok();
-        assert!(rest.is_empty(), "{rest:x?}");
-    }
-}
-
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    let mut length = body.len();
-    loop {
-        let more = u8::from(length > 0x7f) << 7;
-        bytes.push((length & 0x7f) as u8 | more);
-        length >>= 7;
-        if length == 0 {
-            break;
-        }
-    }
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-fn text(text: &str) -> Vec<u8> {
-    let mut bytes = (text.len() as u16).to_be_bytes().to_vec();
-    bytes.extend_from_slice(text.as_bytes());
-    bytes
-}
-
-fn connect_with(v5: bool, client: &str, keep_alive: u16, flags: u8, rest: &[u8]) -> Vec<u8> {
-    let mut body = text("MQTT");
-    body.extend([if v5 { 5 } else { 4 }, flags]);
-    body.extend(keep_alive.to_be_bytes());
-    body.extend(v5.then_some(0));
-    body.extend(text(client));
-    body.extend(rest);
-    packet(0x10, &body)
-}
-
-fn connect(v5: bool, client: &str, keep_alive: u16) -> Vec<u8> {
-    connect_with(v5, client, keep_alive, 2, &[])
-}
-
-/// QoS 1, or QoS 0 for packet id 0.
-fn publish(v5: bool, packet_id: u16, topic: &str, payload: &[u8]) -> Vec<u8> {
-    let mut body = text(topic);
-    if packet_id > 0 {
-        body.extend(packet_id.to_be_bytes());
-    }
-    body.extend(v5.then_some(0));
-    body.extend(payload);
-    packet(if packet_id > 0 { 0x32 } else { 0x30 }, &body)
-}
-
-fn subscribe(v5: bool, filters: &[(&str, u8)]) -> Vec<u8> {
-    let mut body = vec![0, 9];
-    body.extend(v5.then_some(0));
-    for (filter, qos) in filters {
-        body.extend(text(filter));
-        body.push(*qos);
-    }
-    packet(0x82, &body)
-}
-
-fn telemetry(device: &str) -> String {
-    format!("twin/rw/{device}/telemetry")
-}
-
-fn pm25(value: f64) -> String {
-    format!(r#"{{"ts":1,"values":{{"pm25":{value}}}}}"#)
-}
+use crate::testing::STATION;
+use crate::{Closed, Config, DeadLetterRing, Reason};
 
 #[tokio::test]
 async fn a_publish_is_acknowledged_only_after_it_was_recorded() {
@@ -512,9 +199,9 @@ async fn at_most_once_is_recorded_even_when_the_client_leaves_at_once() {
     assert_eq!(rig.counters.accepted(), 1);
 }
 
-#[tokio::test]
-async fn reading_stops_while_as_many_wait_as_may() {
-    let rig = start(|config| config.limits.receive_maximum = 2).await;
+/// Publishes five messages at once and answers them as they come to the recorder.
+async fn at_most_wait(limit: usize, change: fn(&mut Config)) {
+    let rig = start(change).await;
     rig.fake.hold();
     let mut peer = rig.connected(false, "a").await;
     let mut bytes = Vec::new();
@@ -535,8 +222,8 @@ async fn reading_stops_while_as_many_wait_as_may() {
             .iter()
             .map(|(readings, _)| readings.readings.len())
             .sum();
-        assert!(waiting <= 2, "{waiting} wait");
-        assert!(rig.counters.in_flight() <= 2);
+        assert!(waiting <= limit, "{waiting} wait");
+        assert!(rig.counters.in_flight() <= limit as u64);
         for (_, answer) in held {
             answer.send(Ok(())).unwrap();
         }
@@ -545,6 +232,29 @@ async fn reading_stops_while_as_many_wait_as_may() {
             assert_eq!(peer.acknowledged().await, (acknowledged, 0));
         }
     }
+}
+
+#[tokio::test]
+async fn reading_stops_while_as_many_wait_as_may() {
+    at_most_wait(2, |config| config.limits.receive_maximum = 2).await;
+    at_most_wait(1, |config| config.limits.receive_bytes = 1).await;
+    at_most_wait(1, |config| config.limits.total_receive_bytes = 1).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_ever() {
+    let rig = start(|config| config.limits.drain_timeout = WHILE).await;
+    rig.fake.hold();
+    let mut peer = rig.connected(false, "a").await;
+    peer.publish(1, &telemetry(STATION), &pm25(1.0)).await;
+    let _never_answered = rig.fake.held(1).await;
+    rig.stop.cancel();
+    tokio::time::timeout(SOON, rig.running)
+        .await
+        .unwrap()
+        .unwrap();
+    peer.gone().await;
+    assert_eq!((rig.counters.failed(), rig.counters.in_flight()), (1, 0));
 }
 
 #[tokio::test]

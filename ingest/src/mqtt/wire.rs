@@ -11,19 +11,19 @@
 use std::time::Duration;
 
 use mqtt_protocol_core::mqtt;
+use mqtt_protocol_core::mqtt::Version;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, TimerKind, role};
 use mqtt_protocol_core::mqtt::packet::{
-    self, GenericPacketTrait as _, Packet, Property, Qos, SubEntry, v3_1_1, v5_0,
+    self, GenericPacketTrait as _, Packet, Property, Qos, v3_1_1, v5_0,
 };
-use mqtt_protocol_core::mqtt::prelude::*;
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode,
     SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
 };
-use mqtt_protocol_core::mqtt::{ArcPayload, Version};
 
 use super::broker::Message;
+use super::incoming::{Incoming, incoming};
 use crate::counters::Closed;
 use crate::limits::Limits;
 
@@ -31,56 +31,6 @@ use crate::limits::Limits;
 const TOPIC_ALIASES: u16 = 16;
 /// First byte of a CONNECT.
 const CONNECT: u8 = 0x10;
-
-/// A packet that the connection has to act upon.
-#[derive(Debug)]
-pub(crate) enum Incoming {
-    Connect(Connect),
-    Publish(Publish),
-    Subscribe {
-        packet_id: u16,
-        entries: Vec<SubEntry>,
-        identified: bool,
-    },
-    Unsubscribe {
-        packet_id: u16,
-        filters: Vec<String>,
-    },
-    /// The peer acknowledged a message of ours.
-    Acknowledged,
-    Ping,
-    Disconnect {
-        with_will: bool,
-    },
-}
-
-/// What a CONNECT asked for.
-#[derive(Debug)]
-pub(crate) struct Connect {
-    pub(crate) client_id: String,
-    pub(crate) clean: bool,
-    pub(crate) will: Option<Will>,
-}
-
-/// A message to publish when the connection ends without DISCONNECT.
-#[derive(Debug)]
-pub(crate) struct Will {
-    pub(crate) publish: Publish,
-    pub(crate) retain: bool,
-}
-
-/// A publish of the peer.
-#[derive(Debug)]
-pub(crate) struct Publish {
-    /// Absent for QoS 0.
-    pub(crate) packet_id: Option<u16>,
-    pub(crate) qos: Qos,
-    pub(crate) retain: bool,
-    pub(crate) topic: String,
-    pub(crate) payload: ArcPayload,
-    /// What a version 5 publisher said about it and subscribers should hear.
-    pub(crate) props: Vec<Property>,
-}
 
 /// Why a CONNECT is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +63,7 @@ pub(crate) struct Wire {
     pub(crate) closing: Option<Closed>,
     /// One and a half keep-alive times; `None` where the client asked for none.
     pub(crate) silence: Option<Duration>,
-    /// QoS 1 messages of ours that the peer has not acknowledged.
+    /// `QoS` 1 messages of ours that the peer has not acknowledged.
     unacknowledged: u16,
     /// Whether the first packet began as a CONNECT does.
     begun: bool,
@@ -360,7 +310,7 @@ impl Wire {
         self.send(packet, Closed::Protocol);
     }
 
-    /// Whether the peer takes another QoS 1 message now.
+    /// Whether the peer takes another `QoS` 1 message now.
     pub(crate) fn vacancy(&self, limit: u16) -> bool {
         let theirs = self.core.get_receive_maximum_vacancy_for_send();
         self.unacknowledged < limit && theirs.is_none_or(|vacancy| vacancy > 0)
@@ -375,7 +325,11 @@ impl Wire {
         };
         let packet_id = match qos {
             Qos::AtMostOnce => None,
-            _ => Some(self.core.acquire_packet_id().map_err(|_| NotSent)?),
+            _ => Some(
+                self.core
+                    .acquire_packet_id()
+                    .map_err(|_none_free| NotSent)?,
+            ),
         };
         let packet = if self.is_v5() {
             v5_0::Publish::builder()
@@ -481,102 +435,6 @@ fn accepting_props(assigned: Option<&str>, limits: &Limits) -> Result<Vec<Proper
         props.push(packet::AssignedClientIdentifier::new(assigned)?.into());
     }
     Ok(props)
-}
-
-/// What of a publish's properties belongs to the message rather than to the connection.
-fn forwarded(props: &[Property]) -> Vec<Property> {
-    let belongs = |property: &&Property| {
-        matches!(
-            property,
-            Property::PayloadFormatIndicator(_)
-                | Property::MessageExpiryInterval(_)
-                | Property::ContentType(_)
-                | Property::ResponseTopic(_)
-                | Property::CorrelationData(_)
-                | Property::UserProperty(_)
-        )
-    };
-    props.iter().filter(belongs).cloned().collect()
-}
-
-macro_rules! connect {
-    ($packet:expr, $clean:expr, $props:expr) => {{
-        let will = $packet.will_topic().map(|topic| Will {
-            publish: Publish {
-                packet_id: None,
-                qos: $packet.will_qos(),
-                retain: false,
-                topic: topic.to_owned(),
-                payload: $packet.will_payload().unwrap_or_default().into_payload(),
-                props: $props,
-            },
-            retain: $packet.will_retain(),
-        });
-        Some(Incoming::Connect(Connect {
-            client_id: $packet.client_id().to_owned(),
-            clean: $clean,
-            will,
-        }))
-    }};
-}
-
-macro_rules! publish {
-    ($packet:expr, $props:expr) => {
-        Some(Incoming::Publish(Publish {
-            packet_id: $packet.packet_id(),
-            qos: $packet.qos(),
-            retain: $packet.retain(),
-            topic: $packet.topic_name().to_owned(),
-            payload: $packet.payload().clone(),
-            props: $props,
-        }))
-    };
-}
-
-/// What a packet asks of us; `None` for one that a client has no reason to send here.
-fn incoming(packet: Packet) -> Option<Incoming> {
-    match packet {
-        Packet::V3_1_1Publish(p) => publish!(p, Vec::new()),
-        Packet::V5_0Publish(p) => publish!(p, forwarded(p.props())),
-        Packet::V3_1_1Puback(_) | Packet::V5_0Puback(_) => Some(Incoming::Acknowledged),
-        Packet::V3_1_1Pingreq(_) | Packet::V5_0Pingreq(_) => Some(Incoming::Ping),
-        Packet::V3_1_1Connect(p) => connect!(p, p.clean_session(), Vec::new()),
-        Packet::V5_0Connect(p) => connect!(p, p.clean_start(), forwarded(p.will_props())),
-        Packet::V3_1_1Subscribe(p) => Some(Incoming::Subscribe {
-            packet_id: p.packet_id(),
-            entries: p.entries().clone(),
-            identified: false,
-        }),
-        Packet::V5_0Subscribe(p) => Some(Incoming::Subscribe {
-            packet_id: p.packet_id(),
-            entries: p.entries().clone(),
-            identified: p
-                .props()
-                .iter()
-                .any(|p| matches!(p, Property::SubscriptionIdentifier(_))),
-        }),
-        Packet::V3_1_1Unsubscribe(p) => Some(Incoming::Unsubscribe {
-            packet_id: p.packet_id(),
-            filters: p
-                .entries()
-                .iter()
-                .map(|filter| filter.as_str().to_owned())
-                .collect(),
-        }),
-        Packet::V5_0Unsubscribe(p) => Some(Incoming::Unsubscribe {
-            packet_id: p.packet_id(),
-            filters: p
-                .entries()
-                .iter()
-                .map(|filter| filter.as_str().to_owned())
-                .collect(),
-        }),
-        Packet::V3_1_1Disconnect(_) => Some(Incoming::Disconnect { with_will: false }),
-        Packet::V5_0Disconnect(p) => Some(Incoming::Disconnect {
-            with_will: p.reason_code() == Some(DisconnectReasonCode::DisconnectWithWillMessage),
-        }),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{ReplayError, Report, Target};
+use crate::socket::read_some;
 
 /// Longest time to wait for an answer of the server.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,8 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: u16 = 30;
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 16 << 10;
-/// Bytes taken from the socket at once.
-const READ_BYTES: usize = 16 << 10;
 
 pub(super) struct Client {
     stream: TcpStream,
@@ -32,13 +31,15 @@ pub(super) struct Client {
     qos: Qos,
     in_flight: usize,
     out: Vec<u8>,
+    unread: Vec<u8>,
     /// When each unacknowledged publish was sent.
     waiting: HashMap<u16, Instant>,
     ping: Option<Instant>,
     heard: Instant,
     accepted: bool,
     refused: Option<String>,
-    closed: Option<Option<String>>,
+    /// What the server said when it took leave.
+    goodbye: Option<String>,
     begun: Instant,
     report: Report,
 }
@@ -72,12 +73,13 @@ impl Client {
             },
             in_flight: usize::from(target.in_flight.max(1)),
             out: Vec::new(),
+            unread: Vec::new(),
             waiting: HashMap::new(),
             ping: None,
             heard: now,
             accepted: false,
             refused: None,
-            closed: None,
+            goodbye: None,
             begun: now,
             report: Report::default(),
         };
@@ -201,12 +203,14 @@ impl Client {
         let wake = [until, self.ping, patience].into_iter().flatten().min();
         let wake = wake.unwrap_or(now + PATIENCE);
         let writes = !self.out.is_empty();
+        let (mut reader, writer) = self.stream.split();
         tokio::select! {
-            ready = self.stream.readable() => {
-                ready.map_err(|error| self.gone(error.to_string()))?;
-                self.read()?;
-            }
-            ready = self.stream.writable(), if writes => {
+            read = read_some(&mut reader, &mut self.unread) => match read {
+                Ok(0) => return Err(self.end_of_stream()),
+                Ok(_) => self.take()?,
+                Err(error) => return Err(self.gone(error.to_string())),
+            },
+            ready = writer.writable(), if writes => {
                 ready.map_err(|error| self.gone(error.to_string()))?;
             }
             () = tokio::time::sleep_until(wake) => {
@@ -224,30 +228,24 @@ impl Client {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<(), ReplayError> {
-        let mut buffer = [0_u8; READ_BYTES];
-        match self.stream.try_read(&mut buffer) {
-            Ok(0) => {
-                let reason = self.closed.take().flatten();
-                if let Some(refused) = self.refused.take() {
-                    return Err(ReplayError::Refused(refused));
-                }
-                Err(self.ended(reason))
-            }
-            Ok(read) => {
-                self.heard = Instant::now();
-                let mut cursor = Cursor::new(&buffer[..read]);
-                while (cursor.position() as usize) < read {
-                    let events = self.core.recv(&mut cursor);
-                    self.act(events)?;
-                }
-                match self.refused.take() {
-                    Some(refused) => Err(ReplayError::Refused(refused)),
-                    None => Ok(()),
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(self.gone(error.to_string())),
+    fn end_of_stream(&mut self) -> ReplayError {
+        match self.refused.take() {
+            Some(refused) => ReplayError::Refused(refused),
+            None => self.ended(self.goodbye.clone()),
+        }
+    }
+
+    fn take(&mut self) -> Result<(), ReplayError> {
+        self.heard = Instant::now();
+        let bytes = std::mem::take(&mut self.unread);
+        let mut cursor = Cursor::new(&bytes[..]);
+        while (cursor.position() as usize) < bytes.len() {
+            let events = self.core.recv(&mut cursor);
+            self.act(events)?;
+        }
+        match self.refused.take() {
+            Some(refused) => Err(ReplayError::Refused(refused)),
+            None => Ok(()),
         }
     }
 
@@ -308,7 +306,7 @@ impl Client {
                 self.acknowledged(puback.packet_id(), done);
             }
             Packet::V5_0Disconnect(disconnect) => {
-                self.closed = Some(disconnect.reason_code().map(|code| code.to_string()));
+                self.goodbye = disconnect.reason_code().map(|code| code.to_string());
             }
             _ => {}
         }

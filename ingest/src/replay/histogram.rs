@@ -86,7 +86,9 @@ mod tests {
             share in 0.01..1.0_f64,
         ) {
             let mut histogram = Histogram::default();
-            values.iter().for_each(|value| histogram.add(*value));
+            for value in &values {
+                histogram.add(*value);
+            }
             let mut sorted = values;
             sorted.sort_unstable();
             let rank = ((sorted.len() as f64 * share).ceil() as usize).max(1);

@@ -163,15 +163,17 @@ fn air(
     if cell(quality) != "Valid" || cell(unit) != UNIT {
         return Ok(None);
     }
-    let pm25: f64 = cell(value).parse().map_err(|_| wrong(value, "number"))?;
+    let pm25: f64 = cell(value)
+        .parse()
+        .map_err(|_not_one| wrong(value, "number"))?;
     if pm25 <= MISSING || !pm25.is_finite() {
         return Ok(None);
     }
     let local =
-        DateTime::strptime(LOCAL_TIME, cell(time)).map_err(|_| wrong(time, "local time"))?;
+        DateTime::strptime(LOCAL_TIME, cell(time)).map_err(|_not_one| wrong(time, "local time"))?;
     let ts = KIGALI_OFFSET
         .to_timestamp(local)
-        .map_err(|_| wrong(time, "time of the calendar"))?;
+        .map_err(|_out_of_range| wrong(time, "time of the calendar"))?;
     Ok(Some(Air {
         ts: ts.as_microsecond(),
         pm25,

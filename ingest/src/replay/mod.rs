@@ -29,7 +29,7 @@ pub struct Target {
     pub realm: Arc<str>,
     /// MQTT 5, else 3.1.1.
     pub v5: bool,
-    /// QoS 1, else 0.
+    /// `QoS` 1, else 0.
     pub at_least_once: bool,
     /// Most publishes that wait for their acknowledgement.
     pub in_flight: u16,
@@ -59,7 +59,7 @@ pub struct Report {
     pub sent: u64,
     /// Readings in them.
     pub readings: u64,
-    /// Publishes acknowledged; at QoS 0 none are.
+    /// Publishes acknowledged; at `QoS` 0 none are.
     pub acknowledged: u64,
     /// Publishes that the server said it could not take (MQTT 5).
     pub failed: u64,
@@ -191,14 +191,17 @@ async fn load_one(target: &Target, load: &Load, connection: usize) -> Result<Rep
         for i in 0..load.pack {
             // Every reading of every connection has a time of its own.
             let turn = publish * load.pack as u64 + i as u64;
-            let ts = load.start + (turn * load.connections as u64 + connection as u64) as i64;
+            let ts = load
+                .start
+                .saturating_add_unsigned(turn * load.connections as u64 + connection as u64);
             let value = (turn % 1_000) as f64 / 10.0;
             payload.push(if i == 0 { '[' } else { ',' });
-            payload.push_str(&format!(
+            let message = format!(
                 r#"{{"ts":{},"values":{{"{}":{value}}}}}"#,
                 seconds(ts),
                 load.telemetry
-            ));
+            );
+            payload.push_str(&message);
         }
         payload.push(']');
         let body = if load.pack == 1 {

@@ -29,7 +29,7 @@ async fn written(folder: &Path, ontology: &Arc<Ontology>) {
         "rw:village:1",
         json!({"name": "Kinyinya"}),
         None,
-        0,
+        1,
     );
     let facility = twin(
         ontology,
@@ -37,7 +37,7 @@ async fn written(folder: &Path, ontology: &Arc<Ontology>) {
         "rw:facility:1",
         json!({"beds": 3}),
         None,
-        2,
+        3,
     );
     let located = edge(ontology, "locatedIn", &facility, &village);
     add(&mut first, Event::Created(village));

@@ -22,7 +22,7 @@ fn first_group(ontology: &Ontology, epoch: u64) -> (Group, TwinState, TwinState,
         "rw:village:1",
         json!({"name": "Kinyinya", "population": 812}),
         square,
-        0,
+        1,
     );
     let place = Some(model::point(30.06, -1.95));
     let facility = twin(
@@ -31,7 +31,7 @@ fn first_group(ontology: &Ontology, epoch: u64) -> (Group, TwinState, TwinState,
         "rw:facility:1",
         model::everything(),
         place,
-        2,
+        3,
     );
     let located = model::with_since(
         &edge(ontology, "locatedIn", &facility, &village),
@@ -41,7 +41,7 @@ fn first_group(ontology: &Ontology, epoch: u64) -> (Group, TwinState, TwinState,
     add(
         &mut first,
         Event::Created(TwinState {
-            revision: 1,
+            revision: 2,
             ..facility.clone()
         }),
     );
@@ -95,7 +95,7 @@ async fn everything_round_trips(store: &SurrealStore, ontology: &Ontology) {
     }
     let changed = TwinState {
         values: values.into(),
-        revision: 3,
+        revision: 4,
         ..facility.clone()
     };
     add(
@@ -107,7 +107,7 @@ async fn everything_round_trips(store: &SurrealStore, ontology: &Ontology) {
     );
     let moved = TwinState {
         geometry: Some(model::point(29.0, -1.0)),
-        revision: 4,
+        revision: 5,
         ..village.clone()
     };
     add(
@@ -136,7 +136,7 @@ async fn everything_round_trips(store: &SurrealStore, ontology: &Ontology) {
     add(&mut third, Event::Deleted(changed));
     let bare = TwinState {
         geometry: None,
-        revision: third.next,
+        revision: third.next + 1,
         ..moved.clone()
     };
     add(

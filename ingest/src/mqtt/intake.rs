@@ -1,0 +1,229 @@
+//! What one connection published and waits for the twin, in order.
+//!
+//! # Invariants
+//! - A message that is taken in is counted, and gets exactly one [`Answer`], in order of publishing.
+//! - At most `receive_maximum` messages and about `receive_bytes` of payload of one connection wait,
+//!   and about `total_receive_bytes` of all: each may go over by the packet that reached it.
+//! - A connection that is full has something waiting, so an answer will wake it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use mqtt_protocol_core::mqtt::packet::Qos;
+use twin_core::TwinId;
+
+use super::batch::{Answer, BATCH_READINGS, Batch, Letter};
+use super::broker::Message;
+use super::incoming::Publish;
+use super::server::Shared;
+use super::topic::Target;
+use crate::counters::{Fate, Reason};
+use crate::payload::{Refused, decode};
+use crate::recorder::Known;
+use crate::time::Arrivals;
+
+pub(crate) struct Intake {
+    shared: Arc<Shared>,
+    /// Client id of the connection, for dead letters.
+    client: Arc<str>,
+    /// Number of the connection, so that it need not hear itself.
+    session: u64,
+    /// Answers to come, in the order in which they will be given.
+    pub(crate) pending: FuturesOrdered<BoxFuture<'static, Vec<Answer>>>,
+    batch: Option<Batch>,
+    waiting: usize,
+    waiting_bytes: usize,
+    arrivals: Arrivals,
+}
+
+impl Intake {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            client: "".into(),
+            session: 0,
+            pending: FuturesOrdered::new(),
+            batch: None,
+            waiting: 0,
+            waiting_bytes: 0,
+            arrivals: Arrivals::new(),
+        }
+    }
+
+    /// Says whose messages these are.
+    pub(crate) fn begin(&mut self, client: Arc<str>, session: u64) {
+        self.client = client;
+        self.session = session;
+    }
+
+    /// Whether nothing more may be taken in before something is answered.
+    pub(crate) fn is_full(&self) -> bool {
+        let limits = &self.shared.config.limits;
+        self.waiting >= usize::from(limits.receive_maximum)
+            || self.waiting_bytes >= limits.receive_bytes
+            || (self.waiting > 0
+                && self.shared.waiting_bytes.load(Relaxed) >= limits.total_receive_bytes)
+    }
+
+    /// Takes note of answers that came.
+    pub(crate) fn ended(&mut self, answers: &[Answer]) {
+        for answer in answers {
+            self.forget(1, answer.bytes);
+            self.shared.counters.count_fate(answer.fate);
+        }
+    }
+
+    fn forget(&mut self, messages: usize, bytes: usize) {
+        self.waiting -= messages;
+        self.waiting_bytes -= bytes;
+        self.shared.waiting_bytes.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Sends a publish where its topic says; from here on it is counted and will be answered.
+    pub(crate) fn route(&mut self, publish: Publish, now: i64) {
+        let Publish {
+            packet_id,
+            qos,
+            topic,
+            payload,
+            props,
+            ..
+        } = publish;
+        let shared = Arc::clone(&self.shared);
+        let limits = &shared.config.limits;
+        shared.counters.count_message(payload.len());
+        self.waiting += 1;
+        self.waiting_bytes += payload.len();
+        shared.waiting_bytes.fetch_add(payload.len(), Relaxed);
+        let client = Arc::clone(&self.client);
+        let letter = |topic: &str| Letter {
+            packet_id,
+            at: now,
+            client,
+            topic: topic.into(),
+            payload: payload.clone(),
+        };
+        if topic.len() > limits.max_topic_bytes {
+            let detail = format!(
+                "{} bytes, more than {} (max_topic_bytes)",
+                topic.len(),
+                limits.max_topic_bytes
+            );
+            let kept: String = topic.chars().take(limits.max_topic_bytes).collect();
+            return self.bury(letter(&kept), Refused::new(Reason::TopicTooLong, detail));
+        }
+        let refused = if payload.len() > limits.max_payload_bytes {
+            let detail = format!(
+                "{} bytes, more than {} (max_payload_bytes)",
+                payload.len(),
+                limits.max_payload_bytes
+            );
+            Refused::new(Reason::TooLarge, detail)
+        } else {
+            match shared.rules.publish(&topic) {
+                Target::Telemetry(device) => {
+                    match self.telemetry(device, payload.as_slice(), now) {
+                        Ok(()) => {
+                            let letter = letter(&topic);
+                            return self.add(letter);
+                        }
+                        Err(refused) => refused,
+                    }
+                }
+                Target::Open => {
+                    let message = Message {
+                        topic: topic.into(),
+                        payload: Bytes::copy_from_slice(payload.as_slice()),
+                        at_least_once: qos != Qos::AtMostOnce,
+                        props: props.into(),
+                    };
+                    shared.broker.publish(Some(self.session), &message);
+                    let answer = Answer {
+                        packet_id,
+                        bytes: payload.len(),
+                        fate: Fate::Relayed,
+                    };
+                    self.send();
+                    self.pending
+                        .push_back(Box::pin(std::future::ready(vec![answer])));
+                    return;
+                }
+                Target::Denied(why) => Refused::new(Reason::ForeignTopic, why),
+            }
+        };
+        self.bury(letter(&topic), refused);
+    }
+
+    /// Adds the readings of a payload to the batch of its device.
+    fn telemetry(&mut self, device: &str, payload: &[u8], now: i64) -> Result<(), Refused> {
+        let unknown = |detail: String| Refused::new(Reason::UnknownDevice, detail);
+        let id = TwinId::new(device).map_err(|error| unknown(error.to_string()))?;
+        let kind = match self.shared.recorder.known(&id) {
+            Known::Device(kind) => kind,
+            Known::NoDevice(class) => {
+                return Err(unknown(format!("`{id}` is a {class}, which is no Device")));
+            }
+            Known::Nothing => {
+                return Err(unknown(format!(
+                    "there is no twin `{id}`: register the device first"
+                )));
+            }
+        };
+        let fits = self
+            .batch
+            .as_ref()
+            .is_some_and(|batch| batch.device == id && batch.readings.len() < BATCH_READINGS);
+        if !fits {
+            self.send();
+        }
+        let batch = self.batch.get_or_insert_with(|| Batch::new(id.clone()));
+        let limits = &self.shared.config.limits.payload;
+        decode(
+            payload,
+            &id,
+            &kind,
+            limits,
+            &mut self.arrivals,
+            now,
+            &mut batch.readings,
+        )
+    }
+
+    fn add(&mut self, letter: Letter) {
+        if let Some(batch) = &mut self.batch {
+            let end = batch.readings.len();
+            batch.letters.push((letter, end));
+        }
+    }
+
+    fn bury(&mut self, letter: Letter, refused: Refused) {
+        self.send();
+        let shared = Arc::clone(&self.shared);
+        self.pending.push_back(Box::pin(async move {
+            vec![letter.bury(&shared, refused).await]
+        }));
+    }
+
+    /// Sends what was gathered on its way to the twin.
+    pub(crate) fn send(&mut self) {
+        if let Some(batch) = self.batch.take()
+            && !batch.letters.is_empty()
+        {
+            self.pending
+                .push_back(Box::pin(batch.record(Arc::clone(&self.shared))));
+        }
+    }
+}
+
+impl Drop for Intake {
+    /// A connection that is cut leaves its messages without an answer; their room is given back.
+    fn drop(&mut self) {
+        for _ in 0..self.waiting {
+            self.shared.counters.count_fate(Fate::Failed);
+        }
+        self.forget(self.waiting, self.waiting_bytes);
+    }
+}
