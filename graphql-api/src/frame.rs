@@ -19,7 +19,7 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Positioned, Request, Response};
 
-use crate::error::Fault;
+use crate::error::{Fault, nearest};
 use crate::limits::{
     MAX_ALIASES, MAX_DEPTH, MAX_FRAGMENTS, MAX_INTROSPECTION_LISTS, MAX_NESTING, MAX_QUERY_BYTES,
     MAX_REMEMBERED_BYTES, MAX_REMEMBERED_QUERIES, MAX_SELECTIONS, MAX_TOKENS,
@@ -57,6 +57,30 @@ impl Extension for FrameExtension {
         }
         next.run(ctx, operation_name).await
     }
+}
+
+/// Adds the close name that validation leaves out for fields of input types.
+fn suggest_input(mut fault: Fault, sdl: &str) -> Fault {
+    let quoted: Vec<&str> = fault.message.split('"').collect();
+    let [.., before, field, of, kind, _] = quoted[..] else {
+        return fault;
+    };
+    if fault.suggestion.is_some() || !before.ends_with("unknown field ") || of != " of type " {
+        return fault;
+    }
+    let known = sdl
+        .split_once(&format!("\ninput {kind} {{\n"))
+        .and_then(|(_, rest)| rest.split_once("\n}"))
+        .map_or("", |(fields, _)| fields);
+    let names = known
+        .lines()
+        .filter_map(|line| line.trim_start().split_once(':'))
+        .map(|(name, _)| name);
+    if let Some(near) = nearest(field, names) {
+        fault.suggestion = Some(near.to_owned());
+        fault.message = format!("{}; did you mean `{near}`?", fault.message);
+    }
+    fault
 }
 
 /// The frame around one schema.
@@ -101,7 +125,9 @@ impl Frame {
             request.set_parsed_query(parsed.clone());
             let answer = self.schema.execute(request).await;
             if !answer.errors.is_empty() {
-                return Err(answer.errors.into_iter().map(Fault::from).collect());
+                let faults = answer.errors.into_iter().map(Fault::from);
+                let sdl = self.sdl();
+                return Err(faults.map(|fault| suggest_input(fault, &sdl)).collect());
             }
         }
         let document = Arc::new(Document {

@@ -134,7 +134,11 @@ impl Peer {
         for (class, rows) in by_class {
             let table = &self.ontology.class(class).name;
             let name = format!("c{}", class.0);
-            text.push_str(&format!("INSERT INTO `{table}` ${name} RETURN NONE;"));
+            text += "INSERT INTO `";
+            text += table;
+            text += "` $";
+            text += &name;
+            text += " RETURN NONE;";
             vars.insert(name, list(rows));
         }
         let mut by_name: BTreeMap<RelationshipId, Vec<Value>> = BTreeMap::new();
@@ -145,9 +149,11 @@ impl Peer {
         for (relationship, rows) in by_name {
             let table = &self.ontology.relationship(relationship).name;
             let name = format!("r{}", relationship.0);
-            text.push_str(&format!(
-                "INSERT RELATION INTO `{table}` ${name} RETURN NONE;"
-            ));
+            text += "INSERT RELATION INTO `";
+            text += table;
+            text += "` $";
+            text += &name;
+            text += " RETURN NONE;";
             vars.insert(name, list(rows));
         }
         text.push_str("COMMIT");
@@ -237,10 +243,12 @@ impl Peer {
     pub async fn count(&self) -> Result<u64, StoreError> {
         let classes = self.ontology.classes().iter().map(|class| &class.name);
         let relationships = self.ontology.relationships().iter().map(|kind| &kind.name);
-        let text: String = classes
-            .chain(relationships)
-            .map(|table| format!("SELECT count() FROM `{table}` GROUP ALL;"))
-            .collect();
+        let mut text = String::new();
+        for table in classes.chain(relationships) {
+            text += "SELECT count() FROM `";
+            text += table;
+            text += "` GROUP ALL;";
+        }
         let answers = self.engine.run(&text, Variables::new()).await?;
         let mut rows = 0;
         for answer in answers {

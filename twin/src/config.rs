@@ -193,7 +193,7 @@ fn check_keys(given: &Figment, at: &str) -> Result<(), ConfigError> {
                 "{at}: `{section}` is a section, not a value"
             )));
         };
-        for key in given.keys().filter(|key| !keys.contains_key(*key)) {
+        if let Some(key) = given.keys().find(|key| !keys.contains_key(*key)) {
             return Err(unknown(format!("{section}.{key}"), key, keys));
         }
     }
@@ -249,16 +249,16 @@ mod tests {
     #[test]
     fn the_shipped_file_names_every_key_with_its_default() {
         let shipped = include_str!("../../twin.toml");
-        let uncommented: String = shipped
+        let lines: Vec<&str> = shipped
             .lines()
-            .filter_map(|line| {
+            .map(|line| {
                 line.strip_prefix("# ")
-                    .filter(|l| l.contains(" = "))
-                    .or(Some(line))
+                    .filter(|line| line.contains(" = "))
+                    .unwrap_or(line)
             })
             .filter(|line| !line.starts_with('#'))
-            .map(|line| format!("{line}\n"))
             .collect();
+        let uncommented = lines.join("\n");
         let given: Dict = Figment::from(Toml::string(&uncommented)).extract().unwrap();
         let known: Dict = Figment::from(Serialized::defaults(Config::default()))
             .extract()

@@ -73,7 +73,7 @@ enum Command {
         /// The text is SurrealQL (it can only read)
         #[arg(long)]
         surql: bool,
-        /// Ask a running twin, such as http://127.0.0.1:8080
+        /// Ask a running twin at its address instead, such as 127.0.0.1:8080
         #[arg(long)]
         url: Option<String>,
         #[command(flatten)]

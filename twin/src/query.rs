@@ -47,13 +47,18 @@ pub(crate) async fn run(
         Err(failure) => Err(failure),
     };
     nation.close().await?;
-    print(&answer?)
+    Ok(print(&answer?))
 }
 
 /// Asks a running twin.
 async fn ask(url: String, text: String, surql: bool) -> Result<ExitCode, Failure> {
     let asked = tokio::task::spawn_blocking(move || {
         let base = url.trim_end_matches('/');
+        let base = if base.contains("://") {
+            base.to_owned()
+        } else {
+            format!("http://{base}")
+        };
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .build()
@@ -78,21 +83,21 @@ async fn ask(url: String, text: String, surql: bool) -> Result<ExitCode, Failure
     let (ok, body) = asked
         .await
         .map_err(|error| Failure::failed(format!("the request ended: {error}")))??;
-    let code = print(&body)?;
+    let code = print(&body);
     Ok(if ok { code } else { ExitCode::FAILURE })
 }
 
 /// Prints an answer; one with errors and without data is a failure.
-fn print(body: &[u8]) -> Result<ExitCode, Failure> {
+fn print(body: &[u8]) -> ExitCode {
     let text = String::from_utf8_lossy(body);
     output::line(text.trim_end());
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let failed = answer.get("errors").is_some() && answer.get("data").is_none_or(Value::is_null);
-    Ok(if failed {
+    if failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
-    })
+    }
 }
 
 fn read_stdin() -> Result<String, Failure> {

@@ -24,7 +24,7 @@ pub(crate) struct ReplayArgs {
     /// Address of the MQTT service [default: the configured one]
     #[arg(long, value_name = "ADDRESS")]
     mqtt: Option<SocketAddr>,
-    /// The hourly file [default: rwanda/air_kigali_pm25_hourly.csv.gz in the data folder]
+    /// The file of hourly readings [default: that of Kigali in the data folder]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// The station that measured

@@ -11,10 +11,22 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::limits::MAX_BODY_BYTES;
 use crate::service::Service;
 
 /// How long a request waits for room.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Refuses a body by the length it announces, before anything of it is read or waited for.
+pub(super) async fn announced_length(request: Request, next: Next) -> Response {
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        let message = format!("the body is larger than {MAX_BODY_BYTES} bytes (MAX_BODY_BYTES)\n");
+        return (StatusCode::PAYLOAD_TOO_LARGE, message).into_response();
+    }
+    next.run(request).await
+}
 
 /// Refuses requests whose Host or Origin is not this machine's.
 pub(super) async fn loopback_only(

@@ -47,6 +47,7 @@ pub fn router(service: Service) -> Router {
         .route("/readyz", get(health::ready))
         .fallback(page::not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn(guard::announced_length))
         .layer(from_fn_with_state(service.clone(), guard::room))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::GATEWAY_TIMEOUT,

@@ -62,6 +62,7 @@ async fn unknown_names_come_with_a_suggestion() {
     for (query, suggestion) in [
         ("{ clinics { edges { node { bedz } } } }", "beds"),
         ("{ clinics(wher: {}) { totalCount } }", "where"),
+        ("{ clinics(where: {bedz: {gt: 1}}) { totalCount } }", "beds"),
         (
             "{ nearest(class: \"Clinik\", to: {lon: 30, lat: -2}) { metres } }",
             "Clinic",

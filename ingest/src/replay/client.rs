@@ -193,8 +193,13 @@ impl Client {
 
     /// Moves bytes once: until something happened, the keep alive is due, or `until`.
     async fn pump(&mut self, until: Option<Instant>) -> Result<(), ReplayError> {
+        let wrote = !self.out.is_empty();
         self.write()?;
         let now = Instant::now();
+        if wrote && self.out.is_empty() && self.waiting.is_empty() && self.accepted {
+            // That was something, and nothing will answer it.
+            return Ok(());
+        }
         let answers = !self.waiting.is_empty() || !self.accepted || !self.out.is_empty();
         if !answers {
             self.heard = now;

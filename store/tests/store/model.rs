@@ -112,6 +112,7 @@ pub(crate) fn disc(lon: f64, lat: f64, vertices: u32) -> Arc<Shape> {
 }
 
 /// Values of a class by JSON.
+#[expect(clippy::needless_pass_by_value, reason = "reads well at the call")]
 pub(crate) fn values(ontology: &Ontology, class: &str, set: serde_json::Value) -> Values {
     let class = ontology.class_named(class).unwrap();
     let set = set.as_object().unwrap().clone();

@@ -12,6 +12,9 @@ use crate::failure::Failure;
 
 const WRITERS: usize = 16;
 
+/// A figure and how it is read off what was done.
+type Reading = (&'static Figure, fn(&Done) -> f64);
+
 /// Numbers of things that no side has yet.
 static NEXT: AtomicU64 = AtomicU64::new(THINGS);
 
@@ -19,12 +22,12 @@ static NEXT: AtomicU64 = AtomicU64::new(THINGS);
 pub(crate) async fn all(bench: &Bench, stage: &Stage) -> Result<(), Failure> {
     let data = "a new twin of 8 properties and a point with a relationship; SurrealDB: BEGIN; INSERT; \
                 INSERT RELATION; COMMIT, each writer its own transaction, no change log";
-    let one: [(&'static Figure, fn(&Done) -> f64); 2] = [
+    let one: [Reading; 2] = [
         (&figure::COMMIT_ONE_P50, |done| done.quantile(0.5)),
         (&figure::COMMIT_ONE_P99, |done| done.quantile(0.99)),
     ];
     side_by_side(bench, stage, 1, data, &one).await?;
-    let many: [(&'static Figure, fn(&Done) -> f64); 3] = [
+    let many: [Reading; 3] = [
         (&figure::COMMIT_MANY_RATE, Done::rate),
         (&figure::COMMIT_MANY_P50, |done| done.quantile(0.5)),
         (&figure::COMMIT_MANY_P99, |done| done.quantile(0.99)),
@@ -37,7 +40,7 @@ async fn side_by_side(
     stage: &Stage,
     writers: usize,
     data: &str,
-    figures: &[(&'static Figure, fn(&Done) -> f64)],
+    figures: &[Reading],
 ) -> Result<(), Failure> {
     if !figures.iter().any(|(figure, _)| bench.wants(figure)) {
         return Ok(());

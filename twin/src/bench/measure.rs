@@ -149,7 +149,7 @@ mod tests {
             .unwrap();
         assert_eq!(done.count, 3);
         assert!(done.rate() > 0.0 && done.quantile(0.5) >= 0.0);
-        let failed = loops(3, Duration::from_secs(600), |worker, _| async move {
+        let failed = loops(3, Duration::from_mins(10), |worker, _| async move {
             if worker == 1 {
                 return Err(Failure::failed("no"));
             }

@@ -1,4 +1,4 @@
-//! Readings through the MQTT door: real clients over TCP, QoS 1, acknowledged after the commit.
+//! Readings through the MQTT door: real clients over TCP, `QoS` 1, acknowledged after the commit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};

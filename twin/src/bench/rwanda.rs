@@ -303,6 +303,9 @@ async fn restart(
 fn write_grid(data: &Path) -> Result<String, Failure> {
     const MAPPING: &str = r#"
 title = "A grid of villages"
+source = "made up"
+licence = "CC0-1.0"
+attribution = "made up"
 [[file]]
 name = "villages.geojsonl"
 [[twin]]
@@ -329,13 +332,16 @@ code = "code"
                     3 => (0.0, 1.0 - along),
                     _ => (0.0, 0.0),
                 };
-                format!("[{:.6},{:.6}]", west + x * STEP, south + y * STEP)
+                let round = |degrees: f64| (degrees * 1e6).round() / 1e6;
+                [round(west + x * STEP), round(south + y * STEP)]
             })
             .collect();
-        text.push_str(&format!(
-            r#"{{"type":"Feature","properties":{{"code":"{number}","name":"Village {number}"}},"geometry":{{"type":"Polygon","coordinates":[[{}]]}}}}"#,
-            ring.join(",")
-        ));
+        let feature = serde_json::json!({
+            "type": "Feature",
+            "properties": {"code": number.to_string(), "name": format!("Village {number}")},
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+        });
+        text += &feature.to_string();
         text.push('\n');
     }
     std::fs::create_dir_all(data).map_err(failed)?;
