@@ -36,8 +36,8 @@ pub(crate) fn ontology() -> Arc<Ontology> {
         .enumerate()
         .map(|(i, model)| Source {
             pack: Arc::clone(&pack),
-            file: format!("{i}.json").into(),
-            text: model.to_string().into(),
+            file: format!("{i}.json"),
+            text: model.to_string(),
         })
         .collect();
     let (ontology, _) = Ontology::compile(&sources).unwrap_or_else(|p| panic!("{p}"));
