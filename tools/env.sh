@@ -6,7 +6,6 @@ cache=${TWIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/twin}
 target=${CARGO_TARGET_DIR:-$root/target}
 hash_of() { cat "$@" | sha256sum | cut -c1-16; }
 venv=$cache/venv-$(hash_of tools/requirements.txt)
-node=$cache/node-$(hash_of tools/npm/package.json tools/npm/package-lock.json)
 console=$cache/console-$(hash_of graphql-api/console/package.json graphql-api/console/package-lock.json)
 deny_version=0.20.2
 say() { echo "$*" >&2; }

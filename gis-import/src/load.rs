@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
-use twin_core::{Commit, Operation, Position, Principal, Put, Refusal, Twin, TwinId};
+use twin_core::{Commit, Operation, Position, Principal, Refusal, Twin, TwinId};
 
 use crate::build::{Built, Link, Unit};
 use crate::error::{Failure, ImportError};
@@ -168,7 +168,10 @@ impl Loader {
                         self.report.warnings.add(warning);
                     }
                     match self.without_duplicates(unit) {
-                        Ok(unit) => self.add(unit, &mut full),
+                        Ok((shared, unit)) => {
+                            self.add(shared, &mut full);
+                            self.add(unit, &mut full);
+                        }
                         Err(note) => self.report.refused.add(note),
                     }
                 }
@@ -201,7 +204,9 @@ impl Loader {
     }
 
     /// The unit without twins that others made already, or why it is a duplicate.
-    fn without_duplicates(&mut self, unit: Unit) -> Result<Unit, Note> {
+    ///
+    /// Twins that it shares with others stand apart, in front: they must not be refused with it.
+    fn without_duplicates(&mut self, unit: Unit) -> Result<(Unit, Unit), Note> {
         let Unit { place, puts, links } = unit;
         let refuse = |id: &TwinId, kind, reason| {
             let twin = Some(Arc::from(id.as_str()));
@@ -225,17 +230,23 @@ impl Loader {
             let reason = "an earlier feature has this id; ids must differ".to_owned();
             return refuse(&put.id, "a duplicate id", reason);
         }
-        let mut kept: Vec<(Per, Put)> = Vec::with_capacity(puts.len());
-        for (per, put) in puts {
-            if self.seen.insert(put.id.clone()) {
-                kept.push((per, put));
-            }
-        }
-        Ok(Unit {
-            place,
-            puts: kept,
-            links,
-        })
+        let new = puts
+            .into_iter()
+            .filter(|(_, put)| self.seen.insert(put.id.clone()));
+        let (own, shared) = new.partition(|(per, _)| *per == Per::Feature);
+        let shared = Unit {
+            place: place.clone(),
+            puts: shared,
+            links: Vec::new(),
+        };
+        Ok((
+            shared,
+            Unit {
+                place,
+                puts: own,
+                links,
+            },
+        ))
     }
 
     fn take(&mut self, outcome: Outcome) {

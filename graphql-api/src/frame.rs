@@ -21,8 +21,9 @@ use async_graphql::{Positioned, Request, Response};
 
 use crate::error::{Fault, nearest};
 use crate::limits::{
-    MAX_ALIASES, MAX_DEPTH, MAX_FRAGMENTS, MAX_INTROSPECTION_LISTS, MAX_NESTING, MAX_QUERY_BYTES,
-    MAX_REMEMBERED_BYTES, MAX_REMEMBERED_QUERIES, MAX_SELECTIONS, MAX_TOKENS,
+    MAX_ALIASES, MAX_DEPTH, MAX_FRAGMENTS, MAX_INTROSPECTION_LISTS, MAX_INTROSPECTIONS,
+    MAX_NESTING, MAX_QUERY_BYTES, MAX_REMEMBERED_BYTES, MAX_REMEMBERED_QUERIES, MAX_SELECTIONS,
+    MAX_TOKENS, MAX_WORD_BYTES, PARSED_BYTES,
 };
 
 /// A parsed and valid query text.
@@ -87,6 +88,8 @@ fn suggest_input(mut fault: Fault, sdl: &str) -> Fault {
 #[derive(Debug)]
 pub(crate) struct Frame {
     schema: Schema,
+    /// Made once: some hundred kilobytes for a large ontology.
+    sdl: String,
     remembered: Mutex<Remembered>,
 }
 
@@ -99,13 +102,14 @@ struct Remembered {
 impl Frame {
     pub(crate) fn new(schema: Schema) -> Self {
         Self {
+            sdl: schema.sdl(),
             schema,
             remembered: Mutex::default(),
         }
     }
 
-    pub(crate) fn sdl(&self) -> String {
-        self.schema.sdl()
+    pub(crate) fn sdl(&self) -> &str {
+        &self.sdl
     }
 
     /// The valid document of a query text, from memory if it was asked before.
@@ -126,8 +130,9 @@ impl Frame {
             let answer = self.schema.execute(request).await;
             if !answer.errors.is_empty() {
                 let faults = answer.errors.into_iter().map(Fault::from);
-                let sdl = self.sdl();
-                return Err(faults.map(|fault| suggest_input(fault, &sdl)).collect());
+                return Err(faults
+                    .map(|fault| suggest_input(fault, &self.sdl))
+                    .collect());
             }
         }
         let document = Arc::new(Document {
@@ -162,15 +167,20 @@ impl Frame {
 
     fn remember(&self, document: Arc<Document>) {
         let mut remembered = self.remembered();
-        let bytes = document.text.len();
+        let bytes = document.text.len() * PARSED_BYTES;
+        if bytes > MAX_REMEMBERED_BYTES / 8 {
+            return; // Hardly ever asked again, and it would push many others out.
+        }
         // Apps ask few different texts; a flood of others starts over rather than being ranked.
         if remembered.documents.len() == MAX_REMEMBERED_QUERIES
             || remembered.bytes + bytes > MAX_REMEMBERED_BYTES
         {
             *remembered = Remembered::default();
         }
-        remembered.bytes += bytes;
-        remembered.documents.insert(document.text.clone(), document);
+        let earlier = remembered.documents.insert(document.text.clone(), document);
+        if earlier.is_none() {
+            remembered.bytes += bytes;
+        }
     }
 }
 
@@ -243,8 +253,14 @@ fn scan(text: &str) -> Result<(), Fault> {
             b'{' | b'[' | b'(' => depth += 1,
             b'}' | b']' | b')' => depth = depth.saturating_sub(1),
             _ if is_word(byte) => {
+                let start = i;
                 while bytes.get(i).is_some_and(|b| is_word(*b)) {
                     i += 1;
+                }
+                if i - start > MAX_WORD_BYTES {
+                    return Err(Fault::too_costly(format!(
+                        "the query has a name or number of more than {MAX_WORD_BYTES} bytes (MAX_WORD_BYTES)"
+                    )));
                 }
             }
             _ => {}
@@ -294,6 +310,8 @@ struct Size {
     depth: usize,
     /// Nested lists of introspection.
     lists: usize,
+    /// Fields that are the frame's.
+    introspections: usize,
 }
 
 impl Size {
@@ -303,6 +321,7 @@ impl Size {
             aliases: self.aliases.saturating_add(other.aliases),
             depth: self.depth.max(other.depth),
             lists: self.lists.max(other.lists),
+            introspections: self.introspections.saturating_add(other.introspections),
         }
     }
 }
@@ -338,10 +357,11 @@ fn measure(document: &ExecutableDocument) -> Result<(), Fault> {
         if size.depth > MAX_DEPTH {
             return Err(over("levels", size.depth, MAX_DEPTH, "MAX_DEPTH"));
         }
-        let introspects = operation.node.selection_set.node.items.iter().any(|item| {
-            matches!(&item.node, Selection::Field(field) if is_introspection(&field.node.name.node))
-        });
-        if introspects && size.lists > MAX_INTROSPECTION_LISTS {
+        if size.introspections > MAX_INTROSPECTIONS {
+            let (found, limit) = (size.introspections, MAX_INTROSPECTIONS);
+            return Err(over("introspections", found, limit, "MAX_INTROSPECTIONS"));
+        }
+        if size.introspections > 0 && size.lists > MAX_INTROSPECTION_LISTS {
             let (lists, limit) = (size.lists, MAX_INTROSPECTION_LISTS);
             return Err(over(
                 "nested lists",
@@ -386,6 +406,7 @@ fn measure_set<'d>(
                 inner.aliases += usize::from(field.alias.is_some());
                 inner.depth += 1;
                 inner.lists += usize::from(is_introspection_list(&field.name.node));
+                inner.introspections += usize::from(is_introspection(&field.name.node));
                 inner
             }
             Selection::InlineFragment(fragment) => {

@@ -46,8 +46,14 @@ pub const MAX_TRAVERSAL_STARTS: usize = 10_000;
 pub const MAX_TRAVERSAL_STEPS: usize = 16;
 /// Validated queries that are remembered.
 pub const MAX_REMEMBERED_QUERIES: usize = 512;
-/// Bytes of query text that are remembered.
-pub const MAX_REMEMBERED_BYTES: usize = 4 << 20;
+/// Bytes that remembered queries take, parsed.
+pub const MAX_REMEMBERED_BYTES: usize = 64 << 20;
+/// Bytes that a byte of query text takes once it is parsed, at most.
+pub const PARSED_BYTES: usize = 128;
+/// `__schema` and `__type` of one operation.
+pub const MAX_INTROSPECTIONS: usize = 2;
+/// Bytes of one name or number of a query.
+pub const MAX_WORD_BYTES: usize = 256;
 /// Work (twins looked at or written) above which a question leaves the network's threads.
 pub const INLINE_WORK: u64 = 5_000;
 /// How long a request waits for the position that `Twin-After` names.

@@ -59,8 +59,6 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     /// Requests that may be worked on at once.
     pub(crate) room: Semaphore,
-    /// Made once: some hundred kilobytes for a large ontology.
-    pub(crate) sdl: String,
 }
 
 /// One GraphQL request.
@@ -78,7 +76,6 @@ impl Service {
     pub fn new(twin: Twin, options: Options) -> Result<Self, SchemaError> {
         let api = Api::new(Arc::clone(twin.view().ontology()));
         let frame = Frame::new(schema::build(&api)?);
-        let sdl = frame.sdl();
         let metrics = Metrics::new(twin.clone());
         let room = Semaphore::new(MAX_CONCURRENT_REQUESTS);
         Ok(Self {
@@ -89,14 +86,13 @@ impl Service {
                 options,
                 metrics,
                 room,
-                sdl,
             }),
         })
     }
 
     /// The schema in GraphQL's own language.
     pub fn sdl(&self) -> &str {
-        &self.inner.sdl
+        self.inner.frame.sdl()
     }
 
     /// Answers a query given as text, as `POST /graphql` does; the bytes are JSON.

@@ -93,7 +93,8 @@ impl SurrealStore {
                 Err(error) => return Err(failure(&error)),
             }
         }
-        Err(StoreError::Refused(format!(
+        // Nothing of it is durable, but the data is not at fault: whoever asked must not give up.
+        Err(StoreError::Engine(format!(
             "met other transactions {MAX_CONFLICTS} times in a row"
         )))
     }

@@ -484,22 +484,20 @@ pub(crate) fn is_conflict(error: &Error) -> bool {
     matches!(error.query_details(), Some(QueryError::TransactionConflict))
 }
 
-/// What a failure means for a writer: a statement that was refused leaves nothing behind; a commit
-/// that failed, or trouble below, leaves the engine in doubt.
+/// What a failure means for a writer. Only what is known to be the data's fault is a refusal: that
+/// leaves nothing behind and its message may be given up. All else leaves the engine in doubt, and
+/// taking it for a refusal would let a reading be acknowledged that is nowhere.
 pub(crate) fn failure(error: &Error) -> StoreError {
-    const BELOW: [&str; 6] = [
-        "Cannot COMMIT",
-        "There was a problem with the underlying datastore",
-        "There was a problem with a transaction",
-        "The datastore is shutting down",
-        "commit outcome is unknown",
-        "IO error",
-    ];
     let text = error.to_string();
-    if BELOW.iter().any(|known| text.contains(known)) || error.is_connection() {
-        StoreError::Engine(text)
-    } else {
+    let of_the_data = error.is_validation()
+        || error.is_already_exists()
+        || error.is_not_found()
+        || error.is_thrown()
+        || text.contains("Couldn't coerce value for field");
+    if of_the_data && !text.contains("Cannot COMMIT") {
         StoreError::Refused(text)
+    } else {
+        StoreError::Engine(text)
     }
 }
 

@@ -292,12 +292,13 @@ fn admit(schema: &Schema, value: &Value) -> Result<(), String> {
         | (Schema::Duration, Value::Duration(_)) => true,
         (Schema::Integer { min, max }, Value::Int(v)) => min <= v && v <= max,
         (Schema::Double, Value::Double(v)) => v.is_finite(),
-        // Nested schemas: parsing what the value prints as checks every level by the same rules.
+        // Nested schemas: what the value prints as must parse to the value itself, so every level
+        // is checked by the same rules and no other kind of value slips through.
         _ => {
-            return schema
+            let parsed = schema
                 .parse(&value.to_json())
-                .map(drop)
-                .map_err(|misfit| misfit.to_string());
+                .map_err(|misfit| misfit.to_string())?;
+            parsed == *value
         }
     };
     if fits {

@@ -35,8 +35,8 @@ pub use commit::{
     Reading, Readings, Receipt, Refusal,
 };
 pub use committer::{
-    Counters, GROUP_BYTES, GROUP_ITEMS, MAX_DETACHED, MAX_RECEIPTS, PERMIT_BYTES, QUEUE_BYTES,
-    QUEUE_REQUESTS, RECEIPT_LIFE_US,
+    Counters, GROUP_BYTES, GROUP_ITEMS, MAX_CHANGES, MAX_DETACHED, MAX_RECEIPTS, PERMIT_BYTES,
+    QUEUE_BYTES, QUEUE_REQUESTS, RECEIPT_LIFE_US,
 };
 pub use follow::{CATCH_UP_BYTES, FollowEnd, Follower};
 pub use graph::{MAX_VISITED, Step, TooMany, traverse};

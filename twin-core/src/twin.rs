@@ -20,7 +20,7 @@ use crate::store::{Loaded, Store, StoreError};
 use crate::view::View;
 
 /// Groups that a follower may be behind before it is served from the store.
-pub const FOLLOW_GROUPS: usize = 256;
+pub const FOLLOW_GROUPS: usize = 64;
 
 /// How a twin is opened.
 #[derive(Debug, Clone)]
@@ -215,11 +215,6 @@ impl Twin {
         {
             tracing::error!(%error, "the committer ended badly");
         }
-        self.inner.shared.stopped.send_if_modified(|stopped| {
-            let closing = stopped.is_none();
-            stopped.get_or_insert_with(|| "it is closed".into());
-            closing
-        });
     }
 
     async fn ask(

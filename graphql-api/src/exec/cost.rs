@@ -11,7 +11,7 @@ use super::root::DEFAULT_NEAREST;
 use super::select::Ask;
 use crate::api::{Api, TwinType};
 use crate::error::Fault;
-use crate::limits::{DEFAULT_PAGE, MAX_NODES};
+use crate::limits::{DEFAULT_PAGE, INLINE_WORK, MAX_NODES};
 
 /// Areas that commonly hold one point: country, province, district, sector, cell, village, and
 /// some more.
@@ -115,6 +115,10 @@ impl Walk<'_> {
             let count = self.ask.argument(field, name).and_then(|n| n.as_u64());
             count.unwrap_or(default as u64)
         };
+        // Both may walk far for a short answer, so they never run on the network's threads.
+        if matches!((place, name), (Place::Root, "traverse" | "nearest")) {
+            self.scanned = self.scanned.saturating_add(INLINE_WORK + 1);
+        }
         let (times, inner) = match (place, name) {
             (Place::Root, "twin") => (1, Place::Twins(TwinType::Twin)),
             (Place::Root, "nearest") => (given("k", DEFAULT_NEAREST), Place::Near),

@@ -136,12 +136,6 @@ impl<'v, 'q> Run<'v, 'q> {
     }
 
     fn twin(&mut self, twin: TwinRef, twins: &Twins<'q>) -> Written {
-        if self.out.len() > MAX_ANSWER_BYTES {
-            let fault = Fault::too_costly(format!(
-                "the answer is larger than {MAX_ANSWER_BYTES} bytes (MAX_ANSWER_BYTES): ask for fewer twins or fields"
-            ));
-            return Err(self.abort(fault));
-        }
         if !self.clock.tick()
             && let Err(fault) = self.clock.check()
         {
@@ -349,6 +343,12 @@ impl<'v, 'q> Run<'v, 'q> {
         for (i, field) in fields.iter().enumerate() {
             if i > 0 {
                 self.out.push(b',');
+            }
+            if self.out.len() > MAX_ANSWER_BYTES {
+                let fault = Fault::too_costly(format!(
+                    "the answer is larger than {MAX_ANSWER_BYTES} bytes (MAX_ANSWER_BYTES): ask for fewer twins or fields"
+                ));
+                return Err(self.abort(fault));
             }
             self.out.extend_from_slice(field.head.as_bytes());
             self.path.push(Step::Key(field.key));

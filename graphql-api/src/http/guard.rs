@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::error::Code;
 use crate::limits::MAX_BODY_BYTES;
 use crate::service::Service;
 
@@ -22,8 +23,11 @@ pub(super) async fn announced_length(request: Request, next: Next) -> Response {
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
-        let message = format!("the body is larger than {MAX_BODY_BYTES} bytes (MAX_BODY_BYTES)\n");
-        return (StatusCode::PAYLOAD_TOO_LARGE, message).into_response();
+        let message = format!("the body is larger than {MAX_BODY_BYTES} bytes (MAX_BODY_BYTES)");
+        let body = serde_json::json!({
+            "errors": [{"message": message, "extensions": {"code": Code::TooCostly.as_str()}}]
+        });
+        return (StatusCode::PAYLOAD_TOO_LARGE, axum::Json(body)).into_response();
     }
     next.run(request).await
 }

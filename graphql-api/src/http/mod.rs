@@ -42,13 +42,14 @@ pub fn router(service: Service) -> Router {
         .route("/graphql/schema.graphql", get(graphql::sdl))
         .route("/graphql/console/{file}", get(console::asset))
         .route("/surql", post(graphql::surql))
+        // Whoever watches the service is answered however busy it is.
+        .route_layer(from_fn_with_state(service.clone(), guard::room))
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .fallback(page::not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(guard::announced_length))
-        .layer(from_fn_with_state(service.clone(), guard::room))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::GATEWAY_TIMEOUT,
             REQUEST_TIMEOUT,

@@ -254,6 +254,12 @@ async fn fragments_that_multiply_are_refused_at_once() {
     assert_eq!(world.error(unused).await.0, "INVALID_INPUT");
     let introspection = "{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }";
     assert_eq!(world.error(introspection).await.0, "TOO_COSTLY");
+    let wrapped = introspection.replacen('{', "{ ... on Query {", 1) + " }";
+    assert_eq!(world.error(&wrapped).await.0, "TOO_COSTLY");
+    let many = "{ a: __schema { types { name } } b: __schema { types { name } } c: __schema { types { name } } }";
+    assert_eq!(world.error(many).await.0, "TOO_COSTLY");
+    let long = format!("{{ {}: position }}", "a".repeat(1_000));
+    assert_eq!(world.error(&long).await.0, "TOO_COSTLY");
     assert!(started.elapsed().as_secs() < 2);
 }
 

@@ -13,7 +13,9 @@ use crate::live::{Edges, Live, TwinRef};
 use crate::space::Shape;
 
 /// Most relationships that one delete detaches.
-pub const MAX_DETACHED: usize = 100_000;
+pub const MAX_DETACHED: usize = 50_000;
+/// Most changes that one commit makes, detached relationships included.
+pub const MAX_CHANGES: usize = 100_000;
 
 /// A commit in the making; dropped whole if a step is refused.
 pub(super) struct Attempt<'a> {
@@ -36,6 +38,14 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) fn apply(&mut self, step: &Step) -> Result<(), Refusal> {
+        if self.changes.len() > MAX_CHANGES {
+            return Err(Refusal::Limited {
+                what: "changes of a commit",
+                given: self.changes.len(),
+                limit: MAX_CHANGES,
+                name: "MAX_CHANGES",
+            });
+        }
         match step {
             Step::Put {
                 id,

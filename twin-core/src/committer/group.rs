@@ -35,7 +35,7 @@ pub(super) struct Draft {
     pub(super) at: i64,
     touched: Touched,
     changes: Vec<Change>,
-    readings: Vec<(Recorded, i64)>,
+    readings: Vec<Recorded>,
     recorders: Vec<(Principal, u32)>,
     receipts: Vec<KeptReceipt>,
 }
@@ -125,16 +125,14 @@ impl Draft {
                 return Err(Refusal::NotFound(reading.twin.clone()));
             }
         }
-        self.readings.extend(readings.iter().map(|reading| {
-            let recorded = Recorded {
+        self.readings
+            .extend(readings.iter().map(|reading| Recorded {
                 twin: reading.twin.clone(),
                 class: reading.class,
                 telemetry: reading.telemetry,
                 ts: reading.ts.unwrap_or(arrived),
                 value: reading.value.clone(),
-            };
-            (recorded, arrived)
-        }));
+            }));
         match self.recorders.last_mut() {
             Some((last, count)) if last == principal => *count += readings.len() as u32,
             _ => self
@@ -144,12 +142,14 @@ impl Draft {
         Ok(readings.len() as u64)
     }
 
-    /// The new state and the transaction that makes it durable.
-    pub(super) fn finish(mut self) -> (Live, Group) {
+    /// The new state, the transaction that makes it durable, and how many readings repeat the time
+    /// of the newest one.
+    pub(super) fn finish(mut self) -> (Live, Group, u64) {
         let first = self.base.offset;
         let next = self.next();
         let offset = first + self.changes.len() as u64;
-        for ((reading, arrived), offset) in self.readings.iter().zip(offset..) {
+        let mut duplicates = 0;
+        for (reading, offset) in self.readings.iter().zip(offset..) {
             // A twin deleted later in the same group takes its readings along.
             if let Some(twin) = self.work.find(reading.twin.as_str())
                 && twin.class == reading.class
@@ -157,14 +157,19 @@ impl Draft {
                 let (ts, value) = (reading.ts, reading.value.clone());
                 let latest = Latest {
                     ts,
-                    arrived: *arrived,
+                    // The group's time, as it is stored: a restart must say the same.
+                    arrived: self.at,
                     offset,
                     value,
                 };
-                self.work.read(twin, reading.telemetry as usize, latest);
+                let repeats = self.work.read(twin, reading.telemetry as usize, latest);
+                duplicates += u64::from(repeats);
             }
         }
         self.work.offset = next;
+        for receipt in &mut self.receipts {
+            receipt.offset = next; // What the first answer says, and every repeat of it.
+        }
         let group = Group {
             lane: Arc::clone(&self.base.lane),
             epoch: self.epoch,
@@ -174,15 +179,11 @@ impl Draft {
             rows: self.rows(),
             edges: self.edges(),
             changes: self.changes,
-            readings: self
-                .readings
-                .into_iter()
-                .map(|(reading, _)| reading)
-                .collect(),
+            readings: self.readings,
             recorders: self.recorders,
             receipts: self.receipts,
         };
-        (self.work, group)
+        (self.work, group, duplicates)
     }
 
     fn rows(&self) -> Vec<RowWrite> {

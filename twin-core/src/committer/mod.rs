@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot, watch};
 
-pub use self::apply::MAX_DETACHED;
+pub use self::apply::{MAX_CHANGES, MAX_DETACHED};
 use self::group::Draft;
 use crate::change::{Group, KeptReceipt};
 use crate::commit::{Idempotency, Receipt, Refusal};
@@ -114,6 +114,7 @@ pub(crate) struct Committer {
 impl Committer {
     /// Runs until every sender of the queue is gone and all that waited is answered.
     pub(crate) async fn run(mut self) {
+        let _end = End(Arc::clone(&self.shared));
         while let Some(first) = self.queue.recv().await {
             let (mut items, mut bytes) = (first.work.items(), first.bytes);
             let mut requests = vec![first];
@@ -149,7 +150,7 @@ impl Committer {
                     Err(refusal) => self.refuse(request, refusal),
                 }
             }
-            let (live, group) = draft.finish();
+            let (live, group, duplicates) = draft.finish();
             if group.next == group.first && group.receipts.is_empty() {
                 // Nothing to write: everything already was so.
                 self.answer(members);
@@ -158,7 +159,7 @@ impl Committer {
             debug_assert!(group.validate(), "the group's offsets have a gap");
             match self.store.commit(&group).await {
                 Ok(()) => {
-                    self.publish(live, group);
+                    self.publish(live, group, duplicates);
                     self.answer(members);
                 }
                 Err(StoreError::Refused(reason)) if members.len() == 1 => {
@@ -230,7 +231,7 @@ impl Committer {
         })
     }
 
-    fn publish(&mut self, live: Live, group: Group) {
+    fn publish(&mut self, live: Live, group: Group, duplicates: u64) {
         let counters = &self.shared.counters;
         counters.groups.fetch_add(1, Ordering::Relaxed);
         counters
@@ -239,12 +240,20 @@ impl Committer {
         counters
             .readings
             .fetch_add(group.readings.len() as u64, Ordering::Relaxed);
+        counters.duplicates.fetch_add(duplicates, Ordering::Relaxed);
         for receipt in &group.receipts {
             self.receipts.insert(receipt.clone());
         }
         let offset = live.offset;
         self.shared.live.store(Arc::new(live));
         self.shared.offset.send_replace(offset);
+        // Followers need what happened, not how it was written.
+        let group = Group {
+            rows: Vec::new(),
+            edges: Vec::new(),
+            receipts: Vec::new(),
+            ..group
+        };
         // An error says that nobody follows just now.
         drop(self.shared.groups.send(Arc::new(group)));
     }
@@ -264,6 +273,24 @@ impl Committer {
     fn refuse(&self, request: Request, refusal: Refusal) {
         self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
         drop(request.answer.send(Err(refusal)));
+    }
+}
+
+/// Says that nobody writes any more, however the committer ended: a panic must not look like health.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let reason = if std::thread::panicking() {
+            "the committer failed; restart the twin"
+        } else {
+            "it is closed"
+        };
+        self.0.stopped.send_if_modified(|stopped| {
+            let ended = stopped.is_none();
+            stopped.get_or_insert_with(|| reason.into());
+            ended
+        });
     }
 }
 

@@ -337,6 +337,12 @@ async fn readings_are_latest_by_time_and_move_their_twin() {
         })
         .await
         .unwrap();
+    let counters = world.twin.counters();
+    assert_eq!(
+        counters.duplicates.load(Ordering::Relaxed),
+        1,
+        "one repeats a time"
+    );
     for _ in 0..2 {
         let view = world.twin.view();
         let twin = view.twin(&id("s")).unwrap();
