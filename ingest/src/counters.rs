@@ -154,7 +154,6 @@ pub struct Counters {
     bytes: AtomicU64,
     accepted: AtomicU64,
     readings: AtomicU64,
-    duplicates: AtomicU64,
     relayed: AtomicU64,
     failed: AtomicU64,
     in_flight: AtomicU64,
@@ -186,8 +185,6 @@ counters! {
     accepted,
     /// Readings that are durable.
     readings,
-    /// Readings that said what was already known.
-    duplicates,
     /// Publishes passed on in opened namespaces.
     relayed,
     /// Publishes that could not be committed or kept; never acknowledged as done.
@@ -239,13 +236,9 @@ impl Counters {
     pub(crate) fn count_fate(&self, fate: Fate) {
         self.in_flight.fetch_sub(1, Relaxed);
         match fate {
-            Fate::Accepted {
-                readings,
-                duplicates,
-            } => {
+            Fate::Accepted { readings } => {
                 self.accepted.fetch_add(1, Relaxed);
                 self.readings.fetch_add(readings, Relaxed);
-                self.duplicates.fetch_add(duplicates, Relaxed);
             }
             Fate::Relayed => {
                 self.relayed.fetch_add(1, Relaxed);
@@ -279,8 +272,6 @@ pub(crate) enum Fate {
     Accepted {
         /// How many.
         readings: u64,
-        /// How many of them said nothing new.
-        duplicates: u64,
     },
     /// It was passed on in an opened namespace.
     Relayed,

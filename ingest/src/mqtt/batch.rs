@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::ArcPayload;
-use twin_core::{Principal, Reading, Readings, Receipt, Refusal, TwinId};
+use twin_core::{Principal, Reading, Readings, Refusal, TwinId};
 
 use super::server::Shared;
 use crate::counters::{Fate, Reason};
@@ -104,7 +104,6 @@ impl Batch {
         } else {
             Vec::new()
         };
-        let given = readings.len();
         let recorded = shared
             .recorder
             .record(Readings {
@@ -114,18 +113,12 @@ impl Batch {
             .await;
         let mut answers = Vec::with_capacity(letters.len());
         match recorded {
-            Ok(receipt) => {
-                let mut duplicates = duplicates(given, &receipt);
+            Ok(_) => {
                 let mut start = 0;
                 for (letter, end) in letters {
                     let readings = (end - start) as u64;
                     start = end;
-                    // Which of the messages said nothing new is not known, only how many readings.
-                    let fate = Fate::Accepted {
-                        readings,
-                        duplicates: std::mem::take(&mut duplicates),
-                    };
-                    answers.push(letter.answer(fate));
+                    answers.push(letter.answer(Fate::Accepted { readings }));
                 }
             }
             Err(refusal) if outcome_is_open(&refusal) => {
@@ -170,9 +163,8 @@ async fn record_alone(
         })
         .await
     {
-        Ok(receipt) => letter.answer(Fate::Accepted {
+        Ok(_) => letter.answer(Fate::Accepted {
             readings: given as u64,
-            duplicates: duplicates(given, &receipt),
         }),
         Err(refusal) if outcome_is_open(&refusal) => {
             tracing::warn!(%principal, %refusal, "not acknowledged");
@@ -180,10 +172,6 @@ async fn record_alone(
         }
         Err(refusal) => letter.bury(shared, refused(&refusal)).await,
     }
-}
-
-fn duplicates(given: usize, receipt: &Receipt) -> u64 {
-    (given as u64).saturating_sub(receipt.changes)
 }
 
 /// Whether the readings may be durable, or could be soon: then nothing may be said about them.
