@@ -3,7 +3,7 @@
 //!
 //! The way of a message: socket → [`mqtt`] (protocol, topic rules) → [`payload`] (JSON into
 //! readings) → [`Recorder`] (the twin, which answers when they are durable) → acknowledgement.
-//! What is refused on that way becomes a [`DeadLetter`].
+//! What is refused on that way becomes a dead letter.
 //!
 //! # Invariants
 //! - Acknowledged means recorded durably, passed on, or kept as a dead letter; never merely received.
@@ -13,7 +13,6 @@
 #![forbid(unsafe_code)]
 
 mod counters;
-mod dead;
 mod limits;
 mod mqtt;
 mod payload;
@@ -26,9 +25,6 @@ mod time;
 mod twin;
 
 pub use counters::{Closed, Counters, Reason};
-pub use dead::{
-    DeadLetter, DeadLetterRing, DeadLetters, KeepError, MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTERS,
-};
 pub use limits::{Config, Limits, PayloadLimits};
 pub use mqtt::{BindError, Publisher, RuleError, Server};
 pub use recorder::{DeviceKind, Known, Recorder};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use ontology::Telemetry;
-use twin_core::{Readings, Receipt, Refusal, TwinId};
+use twin_core::{DeadLetter, Readings, Receipt, Refusal, TwinId};
 
 /// What devices of one class may send.
 #[derive(Debug)]
@@ -44,4 +44,7 @@ pub trait Recorder: Send + Sync + 'static {
     /// Records readings: durable and visible when this answers `Ok`. A refusal other than
     /// `Unavailable` and `OutcomeUnknown` means that nothing of them happened.
     fn record(&self, readings: Readings) -> BoxFuture<'static, Result<Receipt, Refusal>>;
+
+    /// Keeps a refused message: when this answers `Ok` it may be acknowledged.
+    fn bury(&self, letter: DeadLetter) -> BoxFuture<'static, Result<(), Refusal>>;
 }

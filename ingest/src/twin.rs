@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use twin_core::{Readings, Receipt, Refusal, Twin, TwinId};
+use twin_core::{DeadLetter, Readings, Receipt, Refusal, Twin, TwinId};
 
 use crate::recorder::{DeviceKind, Known, Recorder};
 
@@ -61,6 +61,11 @@ impl Recorder for TwinRecorder {
         let twin = self.twin.clone();
         Box::pin(async move { twin.record(readings).await })
     }
+
+    fn bury(&self, letter: DeadLetter) -> BoxFuture<'static, Result<(), Refusal>> {
+        let twin = self.twin.clone();
+        Box::pin(async move { twin.bury(letter).await })
+    }
 }
 
 #[cfg(test)]
@@ -74,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::replay::{Air, Report, Target, replay};
-    use crate::{Config, DeadLetterRing, Reason, Server};
+    use crate::{Config, Reason, Server};
 
     const MODELS: [(&str, &str); 3] = [
         (
@@ -142,10 +147,9 @@ mod tests {
     #[tokio::test]
     async fn what_a_device_publishes_is_in_the_twin_when_it_is_acknowledged() {
         let (twin, store) = nation().await;
-        let letters = Arc::new(DeadLetterRing::default());
         let recorder = Arc::new(TwinRecorder::new(twin.clone()).unwrap());
         let any = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(any, Config::default(), recorder, letters.clone())
+        let server = Server::bind(any, Config::default(), recorder)
             .await
             .unwrap();
         let counters = server.counters();
@@ -171,7 +175,9 @@ mod tests {
             assert_eq!(publish(&target, device, 1.0).await.acknowledged, 1);
         }
         assert_eq!(counters.refused(Reason::UnknownDevice), 2);
-        assert!(letters.letters()[0].detail.contains("is a Village"));
+        let letters = store.dead_letters();
+        assert_eq!(letters.len(), 2);
+        assert!(letters[0].detail.contains("is a Village"));
 
         store.fail(Some(Fault::Engine));
         let report = publish(&target, "s:1", 99.0).await;

@@ -7,21 +7,23 @@
 //!   more with every row of the transaction.
 //! - Relationships go before the twins they touch and come after them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::{Bound, ControlFlow};
+use std::sync::atomic::Ordering;
 
 use ontology::{ClassId, RelationshipId};
 use surrealdb::types::{Array, Bytes, Object, RecordId, RecordIdKey, Value, Variables};
 use twin_core::store::{Lane, StoreError};
-use twin_core::{EdgeWrite, Group, RECEIPT_LIFE_US, RowWrite, now_us};
+use twin_core::{EdgeWrite, Group, MAX_DEAD_LETTERS, RECEIPT_LIFE_US, RowWrite, TwinId, now_us};
 
 use crate::codec::{self, MAX_RECORD_BYTES, Packed};
 use crate::engine::{damaged, failure, int, is_conflict, offset_key, variables};
-use crate::load::receipt_bound;
+use crate::load::{ended_key, integer, receipt_bound};
 use crate::rows;
 use crate::surreal::SurrealStore;
-use crate::tables::{CHANGE, JOURNAL, LANE, RECEIPT};
+use crate::tables::{CHANGE, DEAD_LETTER, ENDED, JOURNAL, LANE, RECEIPT};
+use crate::values::to_stored;
 
 /// What a transaction throws when its writer no longer holds the lane.
 const FENCED: &str = "fenced";
@@ -34,6 +36,7 @@ const RECEIPTS_AT_ONCE: usize = 1_000;
 impl SurrealStore {
     pub(crate) async fn claim_lane(&self, lane: &str) -> Result<Lane, StoreError> {
         self.forget_old_receipts(lane).await?;
+        self.count_letters().await?;
         let text = "UPSERT ONLY $lane SET epoch = (epoch ?? 0) + 1, next = next ?? 0 RETURN AFTER";
         let vars = variables([("lane", Value::RecordId(RecordId::new(LANE, lane)))]);
         let mut answers = self.engine.run(text, vars).await?;
@@ -159,7 +162,57 @@ impl SurrealStore {
             packed_rows(&group.lane, JOURNAL, readings),
         );
         transaction.insert("INSERT INTO", RECEIPT, receipt_rows(group));
+        transaction.replace(ENDED, ended_rows(group));
+        transaction.replace(DEAD_LETTER, self.letter_rows(group));
         Ok(transaction.finish())
+    }
+
+    /// Dead letters take turns in a fixed number of places, so the newest push out the oldest.
+    fn letter_rows(&self, group: &Group) -> Vec<(RecordId, Value)> {
+        let first = self
+            .next_letter
+            .fetch_add(group.dead_letters.len() as u64, Ordering::Relaxed);
+        let letters = group.dead_letters.iter().zip(first..);
+        // Of more letters than places only the last of each place remains.
+        let skipped = group
+            .dead_letters
+            .len()
+            .saturating_sub(MAX_DEAD_LETTERS as usize);
+        let rows = letters.skip(skipped).map(|(letter, number)| {
+            let id = RecordId::new(
+                DEAD_LETTER,
+                offset_key(&group.lane, &[number % MAX_DEAD_LETTERS]),
+            );
+            let payload = std::str::from_utf8(&letter.payload).map_or_else(
+                |_| Value::Bytes(Bytes::from(letter.payload.to_vec())),
+                |text| Value::String(text.to_owned()),
+            );
+            let mut row = Object::new();
+            row.insert("id", Value::RecordId(id.clone()));
+            row.insert("number", int(number));
+            row.insert("at", to_stored(&ontology::Value::DateTime(letter.at)));
+            row.insert("client", letter.client.to_string());
+            row.insert("topic", letter.topic.to_string());
+            row.insert("reason", letter.reason.to_string());
+            row.insert("detail", letter.detail.clone());
+            row.insert("size", int(letter.size));
+            row.insert("payload", payload);
+            (id, Value::Object(row))
+        });
+        rows.collect()
+    }
+
+    /// The number after the newest dead letter's.
+    async fn count_letters(&self) -> Result<(), StoreError> {
+        let mut next = 0;
+        self.rows("id, number", DEAD_LETTER, |row| {
+            let number = integer(DEAD_LETTER, &row, "number")?.cast_unsigned();
+            next = next.max(number + 1);
+            Ok(())
+        })
+        .await?;
+        self.next_letter.store(next, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -222,6 +275,19 @@ fn receipt_rows(group: &Group) -> Vec<Value> {
     rows.collect()
 }
 
+/// Where the readings of deleted twins end, each twin once.
+fn ended_rows(group: &Group) -> Vec<(RecordId, Value)> {
+    let twins: BTreeSet<&TwinId> = group.deleted().collect();
+    let rows = twins.into_iter().map(|twin| {
+        let id = RecordId::new(ENDED, ended_key(&group.lane, twin));
+        let mut row = Object::new();
+        row.insert("id", Value::RecordId(id.clone()));
+        row.insert("offset", int(group.first_reading()));
+        (id, Value::Object(row))
+    });
+    rows.collect()
+}
+
 /// A transaction as it grows: its text holds names of tables and variables only.
 struct Transaction {
     text: String,
@@ -262,6 +328,13 @@ impl Transaction {
             let name = self.bind(ids);
             self.say(format_args!("DELETE ${name} RETURN NONE;"));
         }
+    }
+
+    /// Puts rows in the place of those of the same ids, which may not be there.
+    fn replace(&mut self, table: &str, rows: Vec<(RecordId, Value)>) {
+        let (ids, rows) = rows.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
+        self.delete(ids.into_iter().map(Value::RecordId).collect());
+        self.insert("INSERT INTO", table, rows);
     }
 
     fn insert(&mut self, verb: &str, table: &str, rows: Vec<Value>) {

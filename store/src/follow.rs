@@ -4,14 +4,13 @@
 //! - Groups come whole, without a gap between them.
 //! - Of several readings of one series and time, the one written last counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use ontology::Value;
 use surrealdb::types::{RecordId, RecordIdKey, RecordIdKeyRange, Value as Stored};
-use twin_core::store::{Kept, StoreError};
-use twin_core::{Group, TwinId};
+use twin_core::Group;
+use twin_core::store::{Kept, PastReading, Series, StoreError};
 
 use crate::codec::{self, CodecError, Header};
 use crate::engine::{damaged, offset_key, variables};
@@ -24,6 +23,18 @@ const WINDOW: u64 = 4096;
 
 impl SurrealStore {
     pub(crate) async fn groups_from(
+        &self,
+        lane: &str,
+        from: u64,
+        max_bytes: usize,
+    ) -> Result<Kept, StoreError> {
+        match self.read_groups(lane, from, max_bytes).await {
+            Err(StoreError::Foreign(what)) => Ok(Kept::Foreign { what }),
+            read => read,
+        }
+    }
+
+    async fn read_groups(
         &self,
         lane: &str,
         from: u64,
@@ -53,6 +64,14 @@ impl SurrealStore {
                 } else {
                     self.read_window(&mut window, end, last, usize::MAX).await?;
                 }
+            }
+            if !window.missing.is_empty() {
+                let missing: Vec<_> = window.missing.into_iter().collect();
+                return Err(StoreError::Foreign(missing.join(", ")));
+            }
+            if window.groups.is_empty() {
+                let place = format!("lane `{lane}` from offset {start}");
+                return Err(damaged(&place, "neither changes nor readings are there"));
             }
             left = left.saturating_sub(window.bytes);
             for group in window.groups.into_values() {
@@ -85,7 +104,8 @@ impl SurrealStore {
             let (first, ..) = read_part(table, row)?;
             let mut group = None;
             self.packed(table, lane, first, first + 1, |offset, bytes| {
-                group = Some(self.header(table, lane, offset, bytes)?);
+                group =
+                    Some(Header::of(bytes).map_err(|error| located(table, lane, offset, &error))?);
                 Ok(ControlFlow::Break(()))
             })
             .await?;
@@ -104,7 +124,8 @@ impl SurrealStore {
         for table in [CHANGE, JOURNAL] {
             let mut begins = None;
             self.packed(table, lane, 0, i64::MAX.cast_unsigned(), |offset, bytes| {
-                begins = Some(self.header(table, lane, offset, bytes)?);
+                begins =
+                    Some(Header::of(bytes).map_err(|error| located(table, lane, offset, &error))?);
                 Ok(ControlFlow::Break(()))
             })
             .await?;
@@ -119,21 +140,6 @@ impl SurrealStore {
             oldest = oldest.into_iter().chain(begins).min();
         }
         Ok(oldest)
-    }
-
-    fn header(
-        &self,
-        table: &str,
-        lane: &str,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<Header, StoreError> {
-        let header = if table == CHANGE {
-            codec::decode_changes(bytes, &self.ontology).map(|record| record.header)
-        } else {
-            codec::decode_readings(bytes, &self.ontology).map(|record| record.header)
-        };
-        header.map_err(|error| located(table, lane, offset, &error))
     }
 
     /// Reads records that begin within `from..to` into a window, up to about `max_bytes` of each
@@ -164,8 +170,9 @@ impl SurrealStore {
                 .map_err(|error| located(JOURNAL, &lane, offset, &error))?;
             window.bytes += bytes.len();
             let next = record.header.next();
+            window.missing.extend(record.missing);
             let group = window.group(&record.header);
-            group.readings.extend(record.readings);
+            group.readings.extend(record.readings.into_iter().flatten());
             for (principal, length) in record.recorders {
                 match group.recorders.last_mut() {
                     Some((last, run)) if *last == principal => *run += length,
@@ -182,22 +189,21 @@ impl SurrealStore {
 
     pub(crate) async fn raw_readings(
         &self,
-        twin: &TwinId,
-        telemetry: &str,
-        from: i64,
-        to: i64,
-        limit: usize,
-    ) -> Result<Vec<(i64, Value)>, StoreError> {
-        let mut found: BTreeMap<i64, Value> = BTreeMap::new();
-        if from >= to || limit == 0 {
+        series: &Series<'_>,
+    ) -> Result<Vec<PastReading>, StoreError> {
+        let mut found: BTreeMap<i64, PastReading> = BTreeMap::new();
+        if series.ts.is_empty() || series.limit == 0 {
             return Ok(Vec::new());
         }
-        for (lane, state) in self.lanes().await? {
-            self.packed(JOURNAL, &lane, 0, state.next, |offset, bytes| {
-                codec::read_series(bytes, twin.as_str(), telemetry, (from, to), |ts, value| {
-                    found.insert(ts, value);
+        for (lane, _) in self.lanes().await? {
+            let born = self.born(&lane, series.twin).await?;
+            // Deleted after this instant: its life then is the one that is asked for.
+            let from = if born < series.before { born } else { 0 };
+            self.packed(JOURNAL, &lane, from, series.before, |offset, bytes| {
+                codec::read_series(bytes, series, |reading| {
+                    found.insert(reading.ts, reading);
                     // Only the oldest count, so what falls out now could not come back later.
-                    if found.len() > limit {
+                    if found.len() > series.limit {
                         found.pop_last();
                     }
                 })
@@ -206,7 +212,7 @@ impl SurrealStore {
             })
             .await?;
         }
-        Ok(found.into_iter().collect())
+        Ok(found.into_values().collect())
     }
 }
 
@@ -220,7 +226,13 @@ fn stop_at(end: &mut u64, next: u64, full: bool) -> ControlFlow<()> {
 }
 
 pub(crate) fn located(table: &str, lane: &str, offset: u64, error: &CodecError) -> StoreError {
-    damaged(&format!("{table}:['{lane}', {offset}]"), error)
+    let place = format!("{table}:['{lane}', {offset}]");
+    match error {
+        CodecError::Unknown { what, name } => {
+            StoreError::Foreign(format!("{what} `{name}` in {place}"))
+        }
+        _ => damaged(&place, error),
+    }
 }
 
 /// Groups that are being put together from their records.
@@ -228,6 +240,8 @@ struct Window {
     lane: Arc<str>,
     groups: BTreeMap<u64, Group>,
     bytes: usize,
+    /// What the ontology no longer has.
+    missing: BTreeSet<String>,
 }
 
 impl Window {
@@ -236,6 +250,7 @@ impl Window {
             lane: Arc::clone(lane),
             groups: BTreeMap::new(),
             bytes: 0,
+            missing: BTreeSet::new(),
         }
     }
 
@@ -254,6 +269,7 @@ impl Window {
                 readings: Vec::new(),
                 recorders: Vec::new(),
                 receipts: Vec::new(),
+                dead_letters: Vec::new(),
             })
     }
 

@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use surrealdb::types::{Array, Object, RecordId, RecordIdKey, Value, Variables};
 use twin_core::store::{Lane, Loaded, Sink, StoreError};
-use twin_core::{Idempotency, KeptReceipt, Principal, RECEIPT_LIFE_US, now_us};
+use twin_core::{Idempotency, KeptReceipt, Principal, RECEIPT_LIFE_US, TwinId, now_us};
 
 use crate::codec::{self, MAX_RECORD_BYTES};
 use crate::commit::read_lane;
 use crate::engine::{damaged, offset_key, variables};
 use crate::rows::{read_edge, read_twin};
 use crate::surreal::SurrealStore;
-use crate::tables::{JOURNAL, LANE, RECEIPT};
+use crate::tables::{ENDED, JOURNAL, LANE, RECEIPT};
 
 /// Rows of one page. Each page is a transaction of its own, so that none is long.
 const PAGE_ROWS: usize = 20_000;
@@ -45,6 +45,7 @@ impl SurrealStore {
         let lanes = self.lanes().await?;
         for (lane, _) in &lanes {
             self.receipts(lane, sink).await?;
+            self.ended(lane, sink).await?;
         }
         for (lane, state) in lanes {
             let ontology = Arc::clone(&self.ontology);
@@ -53,12 +54,20 @@ impl SurrealStore {
                 let record = codec::decode_readings(bytes, &ontology)
                     .map_err(|error| damaged(&place(), error))?;
                 let (arrived, first) = (record.header.at, record.header.first);
+                let mut foreign = 0;
                 for (reading, offset) in record.readings.into_iter().zip(first..) {
+                    let Some(reading) = reading else {
+                        foreign += 1;
+                        continue;
+                    };
                     sink(Loaded::Reading {
                         reading,
                         arrived,
                         offset,
                     })?;
+                }
+                if foreign > 0 {
+                    sink(Loaded::Foreign { readings: foreign })?;
                 }
                 Ok(ControlFlow::Continue(()))
             })
@@ -157,6 +166,28 @@ impl SurrealStore {
             .await
     }
 
+    async fn ended(&self, lane: &str, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+        self.rows("*", ENDED, |row| {
+            let (of, twin, offset) = read_ended(&row)?;
+            if *of == *lane {
+                sink(Loaded::Ended { twin, offset })?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Offset below which readings of a twin are of an earlier life; 0 where it had none.
+    pub(crate) async fn born(&self, lane: &str, twin: &TwinId) -> Result<u64, StoreError> {
+        let id = RecordId::new(ENDED, ended_key(lane, twin));
+        let vars = variables([("id", Value::RecordId(id))]);
+        let mut answers = self.engine.run("SELECT * FROM ONLY $id", vars).await?;
+        match answers.pop() {
+            Some(Value::Object(row)) => read_ended(&row).map(|(_, _, offset)| offset),
+            _ => Ok(0),
+        }
+    }
+
     /// All lanes and their rows.
     pub(crate) async fn lanes(&self) -> Result<Vec<(Arc<str>, Lane)>, StoreError> {
         let mut lanes = Vec::new();
@@ -234,6 +265,31 @@ impl SurrealStore {
     }
 }
 
+/// The key of a twin in the table of ended lives: `[lane, twin]`.
+pub(crate) fn ended_key(lane: &str, twin: &TwinId) -> RecordIdKey {
+    RecordIdKey::Array(Array::from(vec![
+        Value::String(lane.to_owned()),
+        Value::String(twin.as_str().to_owned()),
+    ]))
+}
+
+fn read_ended(row: &Object) -> Result<(&str, TwinId, u64), StoreError> {
+    let wrong = || damaged(ENDED, "a row whose id is not [lane, twin]");
+    let Some(Value::RecordId(RecordId {
+        key: RecordIdKey::Array(key),
+        ..
+    })) = row.get("id")
+    else {
+        return Err(wrong());
+    };
+    let [Value::String(lane), Value::String(twin)] = &key[..] else {
+        return Err(wrong());
+    };
+    let twin = TwinId::new(twin).map_err(|error| damaged(ENDED, error))?;
+    let offset = integer(ENDED, row, "offset")?.cast_unsigned();
+    Ok((lane, twin, offset))
+}
+
 /// Where receipts of a lane begin that arrived at a time: their ids are `[lane, at, …]`.
 pub(crate) fn receipt_bound(lane: &str, at: i64) -> RecordIdKey {
     RecordIdKey::Array(Array::from(vec![
@@ -267,12 +323,12 @@ pub(crate) fn read_part(table: &str, mut row: Object) -> Result<(u64, u64, Vec<u
     }
 }
 
-fn integer(row: &Object, field: &str) -> Result<i64, StoreError> {
+pub(crate) fn integer(table: &str, row: &Object, field: &str) -> Result<i64, StoreError> {
     match row.get(field) {
         Some(Value::Number(number)) => number.to_int(),
         _ => None,
     }
-    .ok_or_else(|| damaged(RECEIPT, format!("a row whose `{field}` is no integer")))
+    .ok_or_else(|| damaged(table, format!("a row whose `{field}` is no integer")))
 }
 
 fn read_receipt(row: &Object) -> Result<KeptReceipt, StoreError> {
@@ -288,10 +344,10 @@ fn read_receipt(row: &Object) -> Result<KeptReceipt, StoreError> {
         principal,
         idempotency: Idempotency {
             key: text("key")?.as_str().into(),
-            hash: integer(row, "hash")?.cast_unsigned(),
+            hash: integer(RECEIPT, row, "hash")?.cast_unsigned(),
         },
-        offset: integer(row, "offset")?.cast_unsigned(),
-        changes: integer(row, "changes")?.cast_unsigned(),
-        at: integer(row, "at")?,
+        offset: integer(RECEIPT, row, "offset")?.cast_unsigned(),
+        changes: integer(RECEIPT, row, "changes")?.cast_unsigned(),
+        at: integer(RECEIPT, row, "at")?,
     })
 }

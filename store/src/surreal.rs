@@ -1,14 +1,14 @@
 //! The store of one realm: opening it, and the doors it has.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use ontology::{Ontology, Value};
+use ontology::Ontology;
 use surrealdb::types::Variables;
-use twin_core::store::{Kept, Lane, Sink, Store, StoreError};
-use twin_core::{Group, TwinId};
+use twin_core::Group;
+use twin_core::store::{Kept, Lane, PastReading, Series, Sink, Store, StoreError};
 
 use crate::engine::{Engine, OpenError, Settings};
 use crate::tables;
@@ -22,6 +22,8 @@ pub struct SurrealStore {
     pub(crate) ontology: Arc<Ontology>,
     /// Queries of users that run now.
     pub(crate) querying: AtomicUsize,
+    /// Number of the next dead letter.
+    pub(crate) next_letter: AtomicU64,
 }
 
 impl SurrealStore {
@@ -43,6 +45,7 @@ impl SurrealStore {
             engine,
             ontology,
             querying: AtomicUsize::new(0),
+            next_letter: AtomicU64::new(0),
         })
     }
 
@@ -84,12 +87,8 @@ impl Store for SurrealStore {
 
     fn readings<'a>(
         &'a self,
-        twin: &'a TwinId,
-        telemetry: &'a str,
-        from: i64,
-        to: i64,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(i64, Value)>, StoreError>> {
-        self.raw_readings(twin, telemetry, from, to, limit).boxed()
+        series: &'a Series<'a>,
+    ) -> BoxFuture<'a, Result<Vec<PastReading>, StoreError>> {
+        self.raw_readings(series).boxed()
     }
 }

@@ -23,6 +23,10 @@ pub(crate) const CHANGE: &str = "_change";
 pub(crate) const JOURNAL: &str = "_journal";
 /// Answers kept for idempotency keys.
 pub(crate) const RECEIPT: &str = "_receipt";
+/// Messages that were refused, in as many places as are kept.
+pub(crate) const DEAD_LETTER: &str = "_dead_letter";
+/// Where a twin's earlier life ended: it was deleted, and readings below the offset are of then.
+pub(crate) const ENDED: &str = "_ended";
 /// What was registered: for now the definitions that were run.
 pub(crate) const NAME: &str = "_name";
 
@@ -37,7 +41,7 @@ const MAX_NAME_BYTES: usize = 512;
 /// The definitions of an ontology's tables.
 pub(crate) fn definitions(ontology: &Ontology) -> Result<String, OpenError> {
     let mut text = String::new();
-    for table in [LANE, CHANGE, JOURNAL, RECEIPT, NAME] {
+    for table in [LANE, CHANGE, JOURNAL, RECEIPT, DEAD_LETTER, ENDED, NAME] {
         line(
             &mut text,
             format_args!("DEFINE TABLE OVERWRITE `{table}` SCHEMALESS PERMISSIONS NONE;"),

@@ -52,7 +52,7 @@ pub(crate) fn property_from_stored(property: &Property, stored: Stored) -> Resul
     )
 }
 
-fn to_stored(value: &Value) -> Stored {
+pub(crate) fn to_stored(value: &Value) -> Stored {
     match value {
         Value::Bool(value) => Stored::Bool(*value),
         Value::Int(value) => Stored::Number(Number::Int(*value)),

@@ -39,6 +39,10 @@ pub struct Report {
     pub changes: u64,
     /// Readings read.
     pub readings: u64,
+    /// Readings of classes or telemetry that the ontology no longer has.
+    pub foreign_readings: u64,
+    /// Records of changes that speak of what the ontology no longer has.
+    pub foreign_changes: u64,
     /// Whether the change log reaches back to the beginning, so that rows could be held against it.
     pub whole_log: bool,
     /// What does not agree, at most [`MAX_FINDINGS`].
@@ -152,7 +156,14 @@ impl SurrealStore {
                         expected.apply(change);
                     }
                 }
-                Err(error) => report.damage(located(CHANGE, lane, offset, &error))?,
+                Err(error) => match (located(CHANGE, lane, offset, &error), Header::of(bytes)) {
+                    (StoreError::Foreign(_), Ok(header)) => {
+                        cover(&header);
+                        report.changes += header.count;
+                        report.foreign_changes += 1;
+                    }
+                    (error, _) => report.damage(error)?,
+                },
             }
             Ok(ControlFlow::Continue(()))
         })
@@ -162,6 +173,8 @@ impl SurrealStore {
                 Ok(record) => {
                     cover(&record.header);
                     report.readings += record.header.count;
+                    let known = record.readings.iter().flatten().count() as u64;
+                    report.foreign_readings += record.header.count - known;
                 }
                 Err(error) => report.damage(located(JOURNAL, lane, offset, &error))?,
             }
@@ -170,7 +183,8 @@ impl SurrealStore {
         .await?;
         covered.sort_unstable();
         let begin = covered.first().map_or(next, |(first, _)| *first);
-        report.whole_log &= begin == 0;
+        // What rows should be is only known where every change could be read.
+        report.whole_log &= begin == 0 && report.foreign_changes == 0;
         let mut at = begin;
         for (first, after) in covered {
             if first != at {

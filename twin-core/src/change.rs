@@ -7,11 +7,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ontology::{ClassId, RelationshipId, Value};
 
 use crate::commit::Idempotency;
 use crate::id::{Principal, TwinId};
 use crate::space::Shape;
+
+/// Most bytes of a dead letter's payload that are kept.
+pub const MAX_LETTER_BYTES: usize = 64 << 10;
+/// Most dead letters that are kept; the oldest make room for newer ones.
+pub const MAX_DEAD_LETTERS: u64 = 10_000;
 
 /// Values by column of a class (or of a relationship), `None` where absent.
 pub type Values = Arc<[Option<Value>]>;
@@ -169,6 +175,27 @@ pub struct KeptReceipt {
     pub at: i64,
 }
 
+/// A message that was refused as readings, kept with its reason.
+///
+/// It takes no offset: it says nothing about the nation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// When it arrived, microseconds since 1970.
+    pub at: i64,
+    /// Client that sent it.
+    pub client: Arc<str>,
+    /// Topic it was published to.
+    pub topic: Arc<str>,
+    /// The payload as it came, at most its first [`MAX_LETTER_BYTES`].
+    pub payload: Bytes,
+    /// Bytes of the payload as it came.
+    pub size: u64,
+    /// Name of the reason, in `snake_case`.
+    pub reason: Arc<str>,
+    /// What exactly was wrong and how to mend it.
+    pub detail: String,
+}
+
 /// One transaction of the committer.
 #[derive(Debug, Clone)]
 pub struct Group {
@@ -194,12 +221,36 @@ pub struct Group {
     pub recorders: Vec<(Principal, u32)>,
     /// Receipts to keep.
     pub receipts: Vec<KeptReceipt>,
+    /// Messages that were refused.
+    pub dead_letters: Vec<DeadLetter>,
 }
 
 impl Group {
     /// Offset of the group's first reading.
     pub fn first_reading(&self) -> u64 {
         self.first + self.changes.len() as u64
+    }
+
+    /// Twins that were deleted, even if they were made again. A reading of theirs below
+    /// [`Group::first_reading`] is of a life that ended.
+    pub fn deleted(&self) -> impl Iterator<Item = &TwinId> {
+        self.changes
+            .iter()
+            .filter_map(|change| match &change.event {
+                Event::Deleted(state) => Some(&state.id),
+                _ => None,
+            })
+    }
+
+    /// What followers need of it: what happened, not how it was written.
+    pub(crate) fn told(self) -> Self {
+        Self {
+            rows: Vec::new(),
+            edges: Vec::new(),
+            receipts: Vec::new(),
+            dead_letters: Vec::new(),
+            ..self
+        }
     }
 
     /// Checks the relations between the fields.

@@ -281,7 +281,7 @@ fn locate(index: usize, of: usize, refusal: Refusal) -> Refusal {
 }
 
 /// Whether a typed value fits a schema; the reason where it does not.
-fn admit(schema: &Schema, value: &Value) -> Result<(), String> {
+pub(crate) fn admit(schema: &Schema, value: &Value) -> Result<(), String> {
     let fits = match (schema, value) {
         (Schema::Boolean, Value::Bool(_))
         | (Schema::Long, Value::Int(_))

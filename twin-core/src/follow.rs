@@ -1,18 +1,28 @@
 //! Following: every group from a position on, in order, without loss.
 //!
-//! A follower that keeps up is served from memory; one that fell behind reads the store until it
-//! has caught up. It never holds the committer back.
+//! # Invariants
+//! - A follower that keeps up is served from [`Recent`], in memory; one that fell behind reads the
+//!   store until it has caught up. It never holds the committer back.
+//! - Nothing is handed out that was not published: after an engine failure the store may show rows
+//!   that nobody was promised.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::broadcast;
+use ontology::Value;
+use tokio::sync::watch;
 
-use crate::change::Group;
+use crate::change::{Event, Group};
+use crate::committer::Shared;
+use crate::id::Position;
 use crate::store::{Kept, Store, StoreError};
 
 /// Bytes of groups a follower reads from the store at once.
 pub const CATCH_UP_BYTES: usize = 4 << 20;
+/// Most groups that are kept in memory for followers.
+pub const RECENT_GROUPS: usize = 1_024;
+/// Most estimated bytes of groups that are kept in memory for followers, the newest group aside.
+pub const RECENT_BYTES: usize = 64 << 20;
 
 /// Why following ended.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -24,41 +34,125 @@ pub enum FollowEnd {
         /// Oldest offset that can be followed from.
         oldest: u64,
     },
-    /// The twin closed.
-    #[error("the twin closed")]
-    Closed,
+    /// What follows is of another ontology: query again and follow from that answer's position.
+    #[error("the ontology changed since ({what}): query again and follow from there")]
+    Reset {
+        /// What it no longer has.
+        what: String,
+    },
+    /// The position has not been reached: it is of another twin, or of one that lost its store.
+    #[error("{position} is ahead of this twin, which stands at {stands}")]
+    Ahead {
+        /// The position asked for.
+        position: Position,
+        /// Where the twin stands.
+        stands: Position,
+    },
+    /// The twin does not write any more, so nothing will follow.
+    #[error("the twin does not write any more: {0}")]
+    Stopped(Arc<str>),
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
+/// The newest groups, for those who keep up.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    groups: VecDeque<(Arc<Group>, usize)>,
+    bytes: usize,
+}
+
+impl Recent {
+    pub(crate) fn push(&self, group: Arc<Group>) {
+        let size = bytes(&group);
+        let mut held = self.lock();
+        held.bytes += size;
+        held.groups.push_back((group, size));
+        while held.groups.len() > RECENT_GROUPS
+            || (held.bytes > RECENT_BYTES && held.groups.len() > 1)
+        {
+            let Some((_, size)) = held.groups.pop_front() else {
+                break;
+            };
+            held.bytes -= size;
+        }
+    }
+
+    /// The group that holds an offset.
+    fn holding(&self, offset: u64) -> Option<Arc<Group>> {
+        let held = self.lock();
+        let index = held
+            .groups
+            .partition_point(|(group, _)| group.next <= offset);
+        let (group, _) = held.groups.get(index)?;
+        (group.first <= offset).then(|| Arc::clone(group))
+    }
+
+    /// Every step under the lock leaves it whole.
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// About how much room a group takes. Shapes are shared with the live twin and cost little more.
+fn bytes(group: &Group) -> usize {
+    const CHANGE_BYTES: usize = 320;
+    const READING_BYTES: usize = 96;
+    const VALUE_BYTES: usize = 24;
+    let long = |value: &Value| match value {
+        Value::Text(text) | Value::Duration(text) => text.len(),
+        Value::Geometry(_) | Value::List(_) | Value::Object(_) => value.to_json().to_string().len(),
+        _ => 0,
+    };
+    let values = |values: &[Option<Value>]| -> usize {
+        let values = values.iter().flatten();
+        values.map(|value| VALUE_BYTES + long(value)).sum()
+    };
+    let change = |event: &Event| match event {
+        Event::Created(twin) | Event::Deleted(twin) => values(&twin.values),
+        Event::Updated { before, after } => values(&before.values) + values(&after.values),
+        Event::Related(edge) | Event::Unrelated(edge) => values(&edge.values),
+        Event::Rerelated { before, after } => values(&before.values) + values(&after.values),
+    };
+    let changes = group.changes.iter();
+    let changes: usize = changes.map(|c| CHANGE_BYTES + change(&c.event)).sum();
+    let readings = group.readings.iter();
+    let readings: usize = readings.map(|r| READING_BYTES + long(&r.value)).sum();
+    changes + readings
+}
+
 /// Receives groups in order. Made by [`Twin::follow`](crate::Twin::follow).
 #[derive(Debug)]
 pub struct Follower {
-    live: broadcast::Receiver<Arc<Group>>,
+    shared: Arc<Shared>,
     store: Arc<dyn Store>,
     lane: Arc<str>,
+    published: watch::Receiver<u64>,
+    stopped: watch::Receiver<Option<Arc<str>>>,
     next: u64,
     /// Read from the store and not handed out yet; bounded by [`CATCH_UP_BYTES`].
-    read: VecDeque<Arc<Group>>,
-    /// A live group that is ahead of what was handed out.
-    ahead: Option<Arc<Group>>,
+    read: VecDeque<Group>,
 }
 
 impl Follower {
     pub(crate) fn new(
-        live: broadcast::Receiver<Arc<Group>>,
+        shared: Arc<Shared>,
         store: Arc<dyn Store>,
         lane: Arc<str>,
         from: u64,
     ) -> Self {
         Self {
-            live,
+            published: shared.offset.subscribe(),
+            stopped: shared.stopped.subscribe(),
+            shared,
             store,
             lane,
             next: from,
             read: VecDeque::new(),
-            ahead: None,
         }
     }
 
@@ -70,73 +164,51 @@ impl Follower {
     /// The next group that holds something at or after the follower's offset.
     ///
     /// The first one may begin before the position asked for: skip what is below the offset that
-    /// [`Follower::offset`] gave before the call.
+    /// [`Follower::offset`] gave before the call. Nothing is lost if the future is dropped.
     pub async fn next(&mut self) -> Result<Arc<Group>, FollowEnd> {
         loop {
             if let Some(group) = self.read.pop_front() {
-                if let Some(group) = self.hand_out(group) {
-                    return Ok(group);
+                self.next = group.next;
+                return Ok(Arc::new(group));
+            }
+            // Read before the offset: what was published before the end is still handed out.
+            let stopped = self.stopped.borrow().clone();
+            let published = *self.published.borrow_and_update();
+            if self.next < published {
+                match self.shared.recent.holding(self.next) {
+                    Some(group) => {
+                        self.next = group.next;
+                        return Ok(group);
+                    }
+                    None => self.catch_up(published).await?,
                 }
                 continue;
             }
-            let group = match self.ahead.take() {
-                Some(group) => group,
-                None => match self.live.try_recv() {
-                    Ok(group) => group,
-                    Err(broadcast::error::TryRecvError::Lagged(_)) => continue,
-                    Err(broadcast::error::TryRecvError::Closed) => return Err(FollowEnd::Closed),
-                    Err(broadcast::error::TryRecvError::Empty) => {
-                        // Subscribed before this read, so nothing falls between the two.
-                        if self.catch_up().await? {
-                            continue;
-                        }
-                        match self.live.recv().await {
-                            Ok(group) => group,
-                            Err(broadcast::error::RecvError::Lagged(_)) => continue,
-                            Err(broadcast::error::RecvError::Closed) => {
-                                return Err(FollowEnd::Closed);
-                            }
-                        }
-                    }
-                },
-            };
-            if group.next <= self.next {
-                continue;
+            if let Some(reason) = stopped {
+                return Err(FollowEnd::Stopped(reason));
             }
-            if group.first > self.next {
-                let from = self.next;
-                self.ahead = Some(group);
-                if !self.catch_up().await? {
-                    let reason = format!("offset {from} of lane {} is missing", self.lane);
+            // Both senders live in `shared`, so neither wait can fail.
+            tokio::select! {
+                _ = self.published.changed() => {}
+                _ = self.stopped.changed() => {}
+            }
+        }
+    }
+
+    /// Reads what the store holds from the next offset on, as far as it was published.
+    async fn catch_up(&mut self, published: u64) -> Result<(), FollowEnd> {
+        let kept = self.store.groups(&self.lane, self.next, CATCH_UP_BYTES);
+        match kept.await? {
+            Kept::Gap { oldest } => Err(FollowEnd::Gap { oldest }),
+            Kept::Foreign { what } => Err(FollowEnd::Reset { what }),
+            Kept::Groups(groups) => {
+                let groups = groups.into_iter();
+                self.read = groups.take_while(|group| group.next <= published).collect();
+                if self.read.is_empty() {
+                    let reason = format!("offset {} of lane {} is missing", self.next, self.lane);
                     return Err(StoreError::Damaged(reason).into());
                 }
-                continue;
-            }
-            if let Some(group) = self.hand_out(group) {
-                return Ok(group);
-            }
-        }
-    }
-
-    fn hand_out(&mut self, group: Arc<Group>) -> Option<Arc<Group>> {
-        if group.next <= self.next {
-            return None;
-        }
-        self.next = group.next;
-        Some(group)
-    }
-
-    /// Reads what the store holds from the next offset on; answers whether there was anything.
-    async fn catch_up(&mut self) -> Result<bool, FollowEnd> {
-        match self
-            .store
-            .groups(&self.lane, self.next, CATCH_UP_BYTES)
-            .await?
-        {
-            Kept::Gap { oldest } => Err(FollowEnd::Gap { oldest }),
-            Kept::Groups(groups) => {
-                self.read = groups.into_iter().map(Arc::new).collect();
-                Ok(!self.read.is_empty())
+                Ok(())
             }
         }
     }

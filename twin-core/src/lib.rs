@@ -28,7 +28,8 @@ mod twin;
 mod view;
 
 pub use change::{
-    Change, EdgeState, EdgeWrite, Event, Group, KeptReceipt, Recorded, RowWrite, TwinState, Values,
+    Change, DeadLetter, EdgeState, EdgeWrite, Event, Group, KeptReceipt, MAX_DEAD_LETTERS,
+    MAX_LETTER_BYTES, Recorded, RowWrite, TwinState, Values,
 };
 pub use commit::{
     Commit, Expect, Idempotency, MAX_COMMIT_BYTES, MAX_OPERATIONS, MAX_READINGS, Operation, Put,
@@ -38,9 +39,9 @@ pub use committer::{
     Counters, GROUP_BYTES, GROUP_ITEMS, MAX_CHANGES, MAX_DETACHED, MAX_RECEIPTS, PERMIT_BYTES,
     QUEUE_BYTES, QUEUE_REQUESTS, RECEIPT_LIFE_US,
 };
-pub use follow::{CATCH_UP_BYTES, FollowEnd, Follower};
+pub use follow::{CATCH_UP_BYTES, FollowEnd, Follower, RECENT_BYTES, RECENT_GROUPS};
 pub use graph::{MAX_VISITED, Step, TooMany, traverse};
 pub use id::{MAX_ID_BYTES, MAX_LANES, NameError, Position, Principal, TwinId};
 pub use live::{Latest, TwinRef};
-pub use twin::{FOLLOW_GROUPS, LoadReport, Settings, Twin, now_us};
+pub use twin::{LoadReport, Settings, Twin, now_us};
 pub use view::{Direction, View};

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use ontology::{Ontology, RelationshipId, Value};
+use ontology::{Ontology, RelationshipId};
 
-use crate::change::{EdgeState, EdgeWrite, Group, KeptReceipt, RowWrite, TwinState};
+use crate::change::{DeadLetter, EdgeState, EdgeWrite, Group, KeptReceipt, RowWrite, TwinState};
 use crate::id::TwinId;
-use crate::store::{Kept, Lane, Loaded, Sink, Store, StoreError};
+use crate::store::{Kept, Lane, Loaded, PastReading, Series, Sink, Store, StoreError};
 
 /// What the next commit does instead of succeeding.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub enum Fault {
     RefuseTwin(TwinId),
     /// Fails the next commit as an engine does; nothing of it is kept.
     Engine,
+    /// Fails like an engine whose disk took the group and could not say so.
+    EngineAfterKeeping,
 }
 
 /// A store in memory. Clones share what is stored, so a clone can be opened again.
@@ -34,6 +36,7 @@ struct State {
     edges: BTreeMap<(RelationshipId, TwinId, TwinId), EdgeState>,
     receipts: Vec<KeptReceipt>,
     groups: Vec<Group>,
+    dead_letters: Vec<DeadLetter>,
     fault: Option<Fault>,
     commits: u64,
 }
@@ -52,6 +55,11 @@ impl MemoryStore {
         self.lock().fault = fault;
     }
 
+    /// The dead letters that were made durable, oldest first.
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.lock().dead_letters.clone()
+    }
+
     /// How many groups were made durable.
     pub fn commits(&self) -> u64 {
         self.lock().commits
@@ -63,9 +71,10 @@ impl MemoryStore {
 
     fn apply(&self, group: &Group) -> Result<(), StoreError> {
         let mut state = self.lock();
-        match state.fault.clone() {
+        let fault = state.fault.clone();
+        match &fault {
             Some(Fault::Engine) => return Err(StoreError::Engine("made to fail".to_owned())),
-            Some(Fault::RefuseTwin(id)) if touches(group, &id) => {
+            Some(Fault::RefuseTwin(id)) if touches(group, id) => {
                 return Err(StoreError::Refused(format!("made to refuse {id}")));
             }
             _ => {}
@@ -103,13 +112,13 @@ impl MemoryStore {
         }
         state.receipts.extend(group.receipts.iter().cloned());
         state.commits += 1;
-        let kept = Group {
-            rows: vec![],
-            edges: vec![],
-            receipts: vec![],
-            ..group.clone()
-        };
-        state.groups.push(kept);
+        state
+            .dead_letters
+            .extend(group.dead_letters.iter().cloned());
+        state.groups.push(group.clone().told());
+        if matches!(fault, Some(Fault::EngineAfterKeeping)) {
+            return Err(StoreError::Engine("made to fail after keeping".to_owned()));
+        }
         Ok(())
     }
 }
@@ -159,6 +168,14 @@ impl Store for MemoryStore {
                 sink(Loaded::Receipt(receipt.clone()))?;
             }
             for group in &state.groups {
+                for twin in group.deleted() {
+                    sink(Loaded::Ended {
+                        twin: twin.clone(),
+                        offset: group.first_reading(),
+                    })?;
+                }
+            }
+            for group in &state.groups {
                 for (reading, offset) in group.readings.iter().zip(group.first_reading()..) {
                     let reading = reading.clone();
                     sink(Loaded::Reading {
@@ -199,21 +216,35 @@ impl Store for MemoryStore {
 
     fn readings<'a>(
         &'a self,
-        twin: &'a TwinId,
-        telemetry: &'a str,
-        from: i64,
-        to: i64,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(i64, Value)>, StoreError>> {
+        series: &'a Series<'a>,
+    ) -> BoxFuture<'a, Result<Vec<PastReading>, StoreError>> {
         let state = self.lock();
+        let ends = state
+            .groups
+            .iter()
+            .filter(|group| group.first < series.before)
+            .filter(|group| group.deleted().any(|twin| twin == series.twin));
+        let born = ends.map(Group::first_reading).max().unwrap_or(0);
         let mut found = BTreeMap::new();
-        for reading in state.groups.iter().flat_map(|group| &group.readings) {
-            let name =
-                &self.ontology.class(reading.class).telemetry[reading.telemetry as usize].name;
-            if reading.twin == *twin && **name == *telemetry && (from..to).contains(&reading.ts) {
-                found.insert(reading.ts, reading.value.clone());
+        for group in &state.groups {
+            for (reading, offset) in group.readings.iter().zip(group.first_reading()..) {
+                let class = self.ontology.class(reading.class);
+                let name = &class.telemetry[reading.telemetry as usize].name;
+                if reading.twin == *series.twin
+                    && **name == *series.telemetry
+                    && series.ts.contains(&reading.ts)
+                    && (born..series.before).contains(&offset)
+                {
+                    let past = PastReading {
+                        ts: reading.ts,
+                        arrived: group.at,
+                        offset,
+                        value: reading.value.clone(),
+                    };
+                    found.insert(reading.ts, past);
+                }
             }
         }
-        async move { Ok(found.into_iter().take(limit).collect()) }.boxed()
+        async move { Ok(found.into_values().take(series.limit).collect()) }.boxed()
     }
 }

@@ -1,10 +1,13 @@
 //! The door to what is durable: a small trait that the committer and loading need, no more.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use futures_util::future::BoxFuture;
+use ontology::Value;
 
 use crate::change::{EdgeState, Group, KeptReceipt, Recorded, TwinState};
+use crate::id::TwinId;
 
 /// What a lane's row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,19 @@ pub enum Loaded {
     Edge(EdgeState),
     /// The answer to an idempotency key.
     Receipt(KeptReceipt),
+    /// A twin was deleted, and perhaps made again: its readings below the offset are of a life that
+    /// ended. Comes before the readings.
+    Ended {
+        /// The twin.
+        twin: TwinId,
+        /// Offset below which a reading is of the earlier life.
+        offset: u64,
+    },
+    /// Readings that cannot be shown any more, because the ontology lost their class or telemetry.
+    Foreign {
+        /// How many.
+        readings: u64,
+    },
     /// A reading, in order of offsets; the last of a (twin, telemetry, ts) counts.
     Reading {
         /// The reading.
@@ -52,6 +68,9 @@ pub enum StoreError {
     /// the store was opened again.
     #[error("the store failed: {0}")]
     Engine(String),
+    /// What is stored speaks of something that the ontology no longer has.
+    #[error("the ontology no longer has {0}: add it back to its pack")]
+    Foreign(String),
     /// What is stored is not what was written, or not of this ontology.
     #[error("stored data cannot be read: {0}")]
     Damaged(String),
@@ -62,8 +81,8 @@ pub type Sink<'a> = dyn FnMut(Loaded) -> Result<(), StoreError> + Send + 'a;
 
 /// What a follower reads from the store: whole groups as far as they are kept.
 ///
-/// `rows`, `edges` and `receipts` of such a group are empty: a follower needs what happened, not
-/// how it was written.
+/// `rows`, `edges`, `receipts` and `dead_letters` of such a group are empty: a follower needs what
+/// happened, not how it was written.
 #[derive(Debug)]
 pub enum Kept {
     /// Groups in order, the first holding the offset asked for; empty at the end of the lane.
@@ -73,6 +92,39 @@ pub enum Kept {
         /// Oldest offset that can be followed from.
         oldest: u64,
     },
+    /// What follows the offset speaks of classes or telemetry that the ontology no longer has.
+    Foreign {
+        /// What is missing.
+        what: String,
+    },
+}
+
+/// A reading as history has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastReading {
+    /// When it was measured, microseconds since 1970.
+    pub ts: i64,
+    /// When it arrived, microseconds since 1970.
+    pub arrived: i64,
+    /// Its offset in the lane.
+    pub offset: u64,
+    /// The value.
+    pub value: Value,
+}
+
+/// Which raw readings are asked for.
+#[derive(Debug, Clone)]
+pub struct Series<'a> {
+    /// The twin.
+    pub twin: &'a TwinId,
+    /// Name of the telemetry.
+    pub telemetry: &'a str,
+    /// Times of measurement, microseconds since 1970.
+    pub ts: Range<i64>,
+    /// Only readings with offsets below this one, so that the answer is of one instant.
+    pub before: u64,
+    /// Most readings.
+    pub limit: usize,
 }
 
 /// A durable store of one realm.
@@ -95,14 +147,10 @@ pub trait Store: Send + Sync + Debug + 'static {
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<Kept, StoreError>>;
 
-    /// Raw readings of one twin's telemetry with `from <= ts < to` (microseconds), sorted by time,
-    /// one for each time, at most `limit` of them, oldest first.
+    /// Raw readings of a series, oldest first. Of several of one time the one written last counts;
+    /// readings from before the twin was last deleted do not.
     fn readings<'a>(
         &'a self,
-        twin: &'a crate::id::TwinId,
-        telemetry: &'a str,
-        from: i64,
-        to: i64,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(i64, ontology::Value)>, StoreError>>;
+        series: &'a Series<'a>,
+    ) -> BoxFuture<'a, Result<Vec<PastReading>, StoreError>>;
 }

@@ -1,26 +1,27 @@
 //! The twin: the four verbs `commit`, `record`, `view`, `follow` over one store and one lane.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use ontology::Ontology;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::change::{DeadLetter, EdgeState, MAX_LETTER_BYTES, Recorded, TwinState};
 use crate::commit::{Commit, Readings, Receipt, Refusal};
 use crate::committer::{
     Committer, Counters, PERMIT_BYTES, QUEUE_BYTES, QUEUE_REQUESTS, Receipts, Request, Shared, Work,
 };
 use crate::door::{self, Interner};
-use crate::follow::Follower;
-use crate::id::{Position, Principal};
-use crate::live::{Latest, Live};
-use crate::store::{Loaded, Store, StoreError};
+use crate::follow::{FollowEnd, Follower, Recent};
+use crate::id::{Position, Principal, TwinId};
+use crate::live::{Latest, Live, TwinRef};
+use crate::store::{Loaded, PastReading, Series, Store, StoreError};
 use crate::view::View;
-
-/// Groups that a follower may be behind before it is served from the store.
-pub const FOLLOW_GROUPS: usize = 64;
 
 /// How a twin is opened.
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub struct LoadReport {
     pub readings: u64,
     /// Readings of twins that are gone since.
     pub orphan_readings: u64,
+    /// Readings whose class or telemetry the ontology no longer has, or whose value no longer fits.
+    pub foreign_readings: u64,
 }
 
 /// A live twin of one realm. Cheap to clone; all clones are the same twin.
@@ -87,13 +90,24 @@ impl Twin {
         let mut live = Live::new(ontology, Arc::clone(&settings.lane), lane.next);
         let mut receipts = Receipts::default();
         let mut loaded = LoadReport::default();
-        let mut interner = Interner::default();
-        let mut sink = |item| take(&mut live, &mut receipts, &mut loaded, &mut interner, item);
-        store.load(&mut sink).await?;
+        let mut loading = Loading {
+            live: &mut live,
+            receipts: &mut receipts,
+            report: &mut loaded,
+            interner: Interner::default(),
+            ended: HashMap::new(),
+        };
+        store.load(&mut |item| loading.take(item)).await?;
+        if loaded.foreign_readings > 0 {
+            tracing::warn!(
+                readings = loaded.foreign_readings,
+                "readings in the journal fit no telemetry of this ontology and are not shown"
+            );
+        }
         let shared = Arc::new(Shared {
             offset: watch::Sender::new(live.offset),
             live: ArcSwap::from_pointee(live),
-            groups: broadcast::Sender::new(FOLLOW_GROUPS),
+            recent: Recent::default(),
             stopped: watch::Sender::new(None),
             counters: Counters::default(),
         });
@@ -149,6 +163,20 @@ impl Twin {
             .await
     }
 
+    /// Keeps a refused message. Durable when it answers; only the newest
+    /// [`MAX_DEAD_LETTERS`](crate::MAX_DEAD_LETTERS) are kept, and of a long payload its beginning.
+    pub async fn bury(&self, mut letter: DeadLetter) -> Result<(), Refusal> {
+        if letter.payload.len() > MAX_LETTER_BYTES {
+            // A copy, so that the short beginning does not hold the whole.
+            letter.payload = Bytes::copy_from_slice(&letter.payload[..MAX_LETTER_BYTES]);
+        }
+        let bytes = letter.payload.len() + letter.topic.len() + letter.detail.len();
+        let work = Work::Bury(Box::new(letter));
+        self.ask(Principal::system("dead-letters"), work, bytes)
+            .await
+            .map(drop)
+    }
+
     /// This instant.
     pub fn view(&self) -> View {
         View {
@@ -170,16 +198,44 @@ impl Twin {
     }
 
     /// Everything that happens from a position on, in order; from the store while far behind.
-    pub fn follow(&self, from: &Position) -> Follower {
-        let from = from.offset(&self.inner.settings.lane);
+    ///
+    /// Refuses a position that the twin has not reached.
+    pub fn follow(&self, from: &Position) -> Result<Follower, FollowEnd> {
         let lane = Arc::clone(&self.inner.settings.lane);
-        let groups = self.inner.shared.groups.subscribe();
-        Follower::new(groups, Arc::clone(&self.inner.store), lane, from)
+        let offset = from.offset(&lane);
+        if offset > *self.inner.shared.offset.borrow() {
+            let (position, stands) = (from.clone(), self.view().position());
+            return Err(FollowEnd::Ahead { position, stands });
+        }
+        let shared = Arc::clone(&self.inner.shared);
+        Ok(Follower::new(
+            shared,
+            Arc::clone(&self.inner.store),
+            lane,
+            offset,
+        ))
     }
 
-    /// The store behind the twin, for raw history.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.inner.store
+    /// Raw readings of a twin's telemetry with `ts` (microseconds since 1970) in the range, oldest
+    /// first, one for each time, at most so many: as they stood at this view.
+    ///
+    /// Empty where the twin has no telemetry of that name.
+    pub async fn history(
+        &self,
+        view: &View,
+        twin: TwinRef,
+        telemetry: &str,
+        ts: Range<i64>,
+        limit: usize,
+    ) -> Result<Vec<PastReading>, StoreError> {
+        let series = Series {
+            twin: view.id(twin),
+            telemetry,
+            ts,
+            before: view.live.offset,
+            limit,
+        };
+        self.inner.store.readings(&series).await
     }
 
     /// What loading found.
@@ -264,65 +320,90 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Takes one loaded thing into the live twin.
-fn take(
-    live: &mut Live,
-    receipts: &mut Receipts,
-    report: &mut LoadReport,
-    interner: &mut Interner,
-    item: Loaded,
-) -> Result<(), StoreError> {
-    match item {
-        Loaded::Twin(mut state) => {
-            if live.find(state.id.as_str()).is_some() {
-                return Err(StoreError::Damaged(format!(
-                    "twin `{}` is stored twice",
-                    state.id
-                )));
+/// What is loaded, as it grows.
+struct Loading<'a> {
+    live: &'a mut Live,
+    receipts: &'a mut Receipts,
+    report: &'a mut LoadReport,
+    interner: Interner,
+    /// Offsets below which readings are of an earlier life of a twin that was deleted.
+    ended: HashMap<TwinId, u64>,
+}
+
+impl Loading<'_> {
+    fn take(&mut self, item: Loaded) -> Result<(), StoreError> {
+        match item {
+            Loaded::Twin(state) => self.twin(state)?,
+            Loaded::Edge(edge) => self.edge(edge)?,
+            Loaded::Receipt(receipt) => self.receipts.insert(receipt),
+            Loaded::Ended { twin, offset } => {
+                let ended = self.ended.entry(twin).or_default();
+                *ended = offset.max(*ended);
             }
-            if let Some(values) = Arc::get_mut(&mut state.values) {
-                values
-                    .iter_mut()
-                    .flatten()
-                    .for_each(|value| interner.share(value));
+            Loaded::Foreign { readings } => {
+                self.report.readings += readings;
+                self.report.foreign_readings += readings;
             }
-            live.insert(&state);
-            report.twins += 1;
+            Loaded::Reading {
+                reading,
+                arrived,
+                offset,
+            } => self.reading(reading, arrived, offset),
         }
-        Loaded::Edge(edge) => {
-            let find = |id: &crate::id::TwinId| {
-                live.find(id.as_str()).ok_or_else(|| {
-                    let name = &live.ontology.relationship(edge.relationship).name;
-                    StoreError::Damaged(format!(
-                        "relationship `{}` {name} `{}` is stored, and twin `{id}` is not",
-                        edge.source, edge.target
-                    ))
-                })
-            };
-            let (source, target) = (find(&edge.source)?, find(&edge.target)?);
-            live.relate(edge.relationship, source, target, edge.values);
-            report.relationships += 1;
+        Ok(())
+    }
+
+    fn twin(&mut self, mut state: TwinState) -> Result<(), StoreError> {
+        if self.live.find(state.id.as_str()).is_some() {
+            let id = state.id;
+            return Err(StoreError::Damaged(format!("twin `{id}` is stored twice")));
         }
-        Loaded::Receipt(receipt) => receipts.insert(receipt),
-        Loaded::Reading {
-            reading,
+        if let Some(values) = Arc::get_mut(&mut state.values) {
+            let values = values.iter_mut().flatten();
+            values.for_each(|value| self.interner.share(value));
+        }
+        self.live.insert(&state);
+        self.report.twins += 1;
+        Ok(())
+    }
+
+    fn edge(&mut self, edge: EdgeState) -> Result<(), StoreError> {
+        let find = |id: &TwinId| {
+            self.live.find(id.as_str()).ok_or_else(|| {
+                let name = &self.live.ontology.relationship(edge.relationship).name;
+                StoreError::Damaged(format!(
+                    "relationship `{}` {name} `{}` is stored, and twin `{id}` is not",
+                    edge.source, edge.target
+                ))
+            })
+        };
+        let (source, target) = (find(&edge.source)?, find(&edge.target)?);
+        self.live
+            .relate(edge.relationship, source, target, edge.values);
+        self.report.relationships += 1;
+        Ok(())
+    }
+
+    fn reading(&mut self, reading: Recorded, arrived: i64, offset: u64) {
+        self.report.readings += 1;
+        let ended = self.ended.get(&reading.twin).copied().unwrap_or(0);
+        let twin = self.live.find(reading.twin.as_str());
+        let Some(twin) = twin.filter(|twin| twin.class == reading.class && ended <= offset) else {
+            self.report.orphan_readings += 1;
+            return;
+        };
+        let telemetry = reading.telemetry as usize;
+        let schema = &self.live.ontology.class(twin.class).telemetry[telemetry].schema;
+        if door::admit(schema, &reading.value).is_err() {
+            self.report.foreign_readings += 1;
+            return;
+        }
+        let latest = Latest {
+            ts: reading.ts,
             arrived,
             offset,
-        } => {
-            report.readings += 1;
-            match live.find(reading.twin.as_str()) {
-                Some(twin) if twin.class == reading.class => {
-                    let latest = Latest {
-                        ts: reading.ts,
-                        arrived,
-                        offset,
-                        value: reading.value,
-                    };
-                    live.read(twin, reading.telemetry as usize, latest);
-                }
-                _ => report.orphan_readings += 1,
-            }
-        }
+            value: reading.value,
+        };
+        self.live.read(twin, telemetry, latest);
     }
-    Ok(())
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use graphql_api::{Options, Service, SurqlFn};
-use ingest::{DeadLetterRing, Server, TwinRecorder};
+use ingest::{Server, TwinRecorder};
 use serde_json::json;
 use store::{Limits, SurrealStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use twin_core::Twin;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -96,7 +97,7 @@ pub(crate) async fn serve(
     let assets = &nation.config.http.assets;
     let options = Options {
         assets: (!assets.as_os_str().is_empty()).then(|| assets.clone()),
-        surql: Some(surql(&nation.store)),
+        surql: Some(surql(&nation.store, &nation.twin)),
         attribution,
     };
     let service = Service::new(nation.twin.clone(), options)
@@ -105,10 +106,9 @@ pub(crate) async fn serve(
         realm: nation.config.twin.realm.as_str().into(),
         ..Default::default()
     };
-    let dead_letters = Arc::new(DeadLetterRing::default());
     let recorder = TwinRecorder::new(nation.twin.clone())
         .map_err(|error| Failure::failed(error.to_string()))?;
-    let mqtt = Server::bind(doors.mqtt, ingest, Arc::new(recorder), dead_letters)
+    let mqtt = Server::bind(doors.mqtt, ingest, Arc::new(recorder))
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;
     let http_addr = doors
@@ -157,11 +157,18 @@ pub(crate) async fn serve(
     Ok(ExitCode::SUCCESS)
 }
 
-fn surql(store: &Arc<SurrealStore>) -> SurqlFn {
-    let store = Arc::clone(store);
+fn surql(store: &Arc<SurrealStore>, twin: &Twin) -> SurqlFn {
+    let (store, twin) = (Arc::clone(store), twin.clone());
     Arc::new(move |text| {
-        let store = Arc::clone(&store);
+        let (store, twin) = (Arc::clone(&store), twin.clone());
         async move {
+            // A failed engine shows rows that nobody was promised.
+            if let Some(reason) = twin.stopped() {
+                return Err(format!(
+                    "the twin does not write any more ({reason}); SurrealQL is answered again after \
+                     a restart, and the API goes on"
+                ));
+            }
             store
                 .query(&text, &serde_json::Map::new(), Limits::default())
                 .await

@@ -46,6 +46,8 @@ pub(crate) async fn run(config: Config, as_json: bool) -> Result<ExitCode, Failu
                 "relationships": report.relationships,
                 "changes": report.changes,
                 "readings": report.readings,
+                "foreignReadings": report.foreign_readings,
+                "foreignChanges": report.foreign_changes,
                 "findings": findings,
                 "furtherFindings": report.further_findings,
             })
@@ -64,6 +66,13 @@ pub(crate) async fn run(config: Config, as_json: bool) -> Result<ExitCode, Failu
                 "NOT SOUND"
             },
         ));
+        if report.foreign_readings + report.foreign_changes > 0 {
+            output::line(&format!(
+                "{} readings and {} records of changes are of classes or telemetry that the ontology \
+                 no longer has",
+                report.foreign_readings, report.foreign_changes
+            ));
+        }
         findings
             .iter()
             .take(SHOWN)

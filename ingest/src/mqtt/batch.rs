@@ -11,11 +11,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::ArcPayload;
-use twin_core::{Principal, Reading, Readings, Refusal, TwinId};
+use twin_core::{DeadLetter, MAX_LETTER_BYTES, Principal, Reading, Readings, Refusal, TwinId};
 
 use super::server::Shared;
 use crate::counters::{Fate, Reason};
-use crate::dead::DeadLetter;
 use crate::payload::Refused;
 
 /// Most readings of one call to the twin; a single pack may hold more.
@@ -54,15 +53,18 @@ impl Letter {
     pub(crate) async fn bury(self, shared: &Shared, refused: Refused) -> Answer {
         let Refused { reason, detail } = refused;
         tracing::debug!(topic = %self.topic, reason = reason.name(), detail, "dead letter");
+        let payload = self.payload.as_slice();
+        let kept = &payload[..payload.len().min(MAX_LETTER_BYTES)];
         let letter = DeadLetter {
             at: self.at,
             client: Arc::clone(&self.client),
             topic: Arc::clone(&self.topic),
-            payload: Bytes::copy_from_slice(self.payload.as_slice()),
-            reason,
+            payload: Bytes::copy_from_slice(kept),
+            size: payload.len() as u64,
+            reason: reason.name().into(),
             detail,
         };
-        match shared.dead_letters.keep(letter).await {
+        match shared.recorder.bury(letter).await {
             Ok(()) => self.answer(Fate::Dead(reason)),
             Err(error) => {
                 tracing::warn!(topic = %self.topic, %error, "not acknowledged");

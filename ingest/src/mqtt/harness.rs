@@ -12,11 +12,11 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twin_core::{Position, Readings, Receipt, Refusal, TwinId};
+use twin_core::{DeadLetter, Position, Readings, Receipt, Refusal, TwinId};
 
 use super::*;
 use crate::testing::{STATION, kind};
-use crate::{Closed, Config, Counters, DeadLetterRing, Known, Recorder};
+use crate::{Closed, Config, Counters, Known, Recorder};
 
 /// Another registered device.
 pub(super) const OTHER: &str = "rw:station:2";
@@ -37,6 +37,7 @@ pub(super) struct Fake {
     pub(super) holding: AtomicBool,
     pub(super) held: Mutex<VecDeque<Held>>,
     pub(super) recorded: Mutex<Vec<Readings>>,
+    pub(super) letters: Mutex<Vec<DeadLetter>>,
 }
 
 impl Fake {
@@ -53,6 +54,10 @@ impl Fake {
         .await
         .expect("the recorder is called");
         self.held.lock().unwrap().drain(..).collect()
+    }
+
+    pub(super) fn letters(&self) -> Vec<DeadLetter> {
+        self.letters.lock().unwrap().clone()
     }
 
     pub(super) fn recorded(&self) -> usize {
@@ -109,12 +114,16 @@ impl Recorder for Handle {
             })
         })
     }
+
+    fn bury(&self, letter: DeadLetter) -> BoxFuture<'static, Result<(), Refusal>> {
+        self.0.letters.lock().unwrap().push(letter);
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 pub(super) struct Rig {
     pub(super) addr: std::net::SocketAddr,
     pub(super) fake: Arc<Fake>,
-    pub(super) letters: Arc<DeadLetterRing>,
     pub(super) counters: Arc<Counters>,
     pub(super) publisher: Publisher,
     pub(super) stop: CancellationToken,
@@ -128,23 +137,15 @@ pub(super) async fn start(change: impl FnOnce(&mut Config)) -> Rig {
     };
     change(&mut config);
     let fake = Arc::new(Fake::default());
-    let letters = Arc::new(DeadLetterRing::default());
     let any = "127.0.0.1:0".parse().unwrap();
-    let server = Server::bind(
-        any,
-        config,
-        Arc::new(Handle(Arc::clone(&fake))),
-        letters.clone(),
-    )
-    .await
-    .unwrap();
+    let recorder = Arc::new(Handle(Arc::clone(&fake)));
+    let server = Server::bind(any, config, recorder).await.unwrap();
     let stop = CancellationToken::new();
     let (addr, counters, publisher) = (server.local_addr(), server.counters(), server.publisher());
     let running = tokio::spawn(server.run(stop.clone().cancelled_owned()));
     Rig {
         addr,
         fake,
-        letters,
         counters,
         publisher,
         stop,

@@ -22,7 +22,6 @@ use super::broker::{Broker, Message};
 use super::connection::Connection;
 use super::topic::{RuleError, Rules, valid_topic};
 use crate::counters::{Closed, Counters};
-use crate::dead::DeadLetters;
 use crate::limits::Config;
 use crate::recorder::Recorder;
 
@@ -59,7 +58,6 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) rules: Rules,
     pub(crate) recorder: Arc<dyn Recorder>,
-    pub(crate) dead_letters: Arc<dyn DeadLetters>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) broker: Arc<Broker>,
     pub(crate) seats: Arc<Seats>,
@@ -112,7 +110,6 @@ impl Server {
         addr: SocketAddr,
         config: Config,
         recorder: Arc<dyn Recorder>,
-        dead_letters: Arc<dyn DeadLetters>,
     ) -> Result<Self, BindError> {
         if !addr.ip().is_loopback() {
             return Err(BindError::NotLoopback(addr));
@@ -125,7 +122,6 @@ impl Server {
         let shared = Arc::new(Shared {
             rules,
             recorder,
-            dead_letters,
             broker: Arc::new(Broker::new(Arc::clone(&counters))),
             counters,
             seats: Arc::default(),

@@ -10,7 +10,7 @@ use twin_core::Refusal;
 use super::harness::*;
 use super::*;
 use crate::testing::STATION;
-use crate::{Closed, Config, DeadLetterRing, Reason};
+use crate::{Closed, Config, Reason};
 
 #[tokio::test]
 async fn a_publish_is_acknowledged_only_after_it_was_recorded() {
@@ -78,7 +78,7 @@ async fn a_failed_commit_is_never_acknowledged() {
                 rig.closed(Closed::CommitFailed, 1).await;
             }
             assert_eq!(rig.counters.failed(), 1);
-            assert!(rig.letters.letters().is_empty());
+            assert!(rig.fake.letters().is_empty());
         }
     }
 }
@@ -122,7 +122,7 @@ async fn a_refused_message_leaves_its_neighbours_alone() {
     }
     assert_eq!(rig.counters.accepted(), 2);
     assert_eq!(rig.fake.recorded(), 2);
-    let letters = rig.letters.letters();
+    let letters = rig.fake.letters();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].payload, pm25(CURSED).as_bytes());
     assert!(letters[0].detail.contains("cursed"));
@@ -172,12 +172,12 @@ async fn refused_payloads_are_acknowledged_kept_and_counted() {
         peer.publish(packet_id, topic, payload).await;
         assert_eq!(peer.acknowledged().await, (packet_id, 0));
         assert_eq!(rig.counters.refused(*reason), before + 1, "{reason:?}");
-        let letters = rig.letters.letters();
+        let letters = rig.fake.letters();
         let letter = letters.last().unwrap();
         assert_eq!((letter.reason, &*letter.client), (*reason, "sensor"));
         assert_eq!(letter.payload, payload.as_bytes());
     }
-    assert_eq!(rig.letters.letters().len(), cases.len());
+    assert_eq!(rig.fake.letters().len(), cases.len());
     assert_eq!(rig.fake.recorded(), 0);
     assert_eq!(rig.counters.messages(), cases.len() as u64);
 }
@@ -547,8 +547,7 @@ async fn a_shutdown_answers_what_is_in_flight_and_says_goodbye() {
 async fn only_a_free_loopback_address_is_bound() {
     let bind = |addr: String| {
         let recorder = Arc::new(Handle(Arc::default()));
-        let letters = Arc::new(DeadLetterRing::default());
-        Server::bind(addr.parse().unwrap(), Config::default(), recorder, letters)
+        Server::bind(addr.parse().unwrap(), Config::default(), recorder)
     };
     let remote = bind("0.0.0.0:0".to_owned()).await.unwrap_err();
     assert!(matches!(remote, BindError::NotLoopback(_)), "{remote}");

@@ -1,11 +1,11 @@
 use std::sync::Mutex;
 
 use futures_util::future::BoxFuture;
-use twin_core::{Position, Readings, Receipt, Refusal};
+use twin_core::{DeadLetter, Position, Readings, Receipt, Refusal};
 
 use super::*;
 use crate::testing::{kind, station};
-use crate::{Config, Counters, DeadLetterRing, Known, Recorder, Server};
+use crate::{Config, Counters, Known, Recorder, Server};
 
 #[derive(Default)]
 struct Fake {
@@ -29,14 +29,17 @@ impl Recorder for Handle {
             repeated: false,
         })))
     }
+
+    fn bury(&self, _letter: DeadLetter) -> BoxFuture<'static, Result<(), Refusal>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 async fn serve(v5: bool, at_least_once: bool) -> (Target, Arc<Fake>, Arc<Counters>) {
     let fake = Arc::new(Fake::default());
-    let letters = Arc::new(DeadLetterRing::default());
     let recorder = Arc::new(Handle(Arc::clone(&fake)));
     let any = "127.0.0.1:0".parse().unwrap();
-    let server = Server::bind(any, Config::default(), recorder, letters)
+    let server = Server::bind(any, Config::default(), recorder)
         .await
         .unwrap();
     let target = Target {

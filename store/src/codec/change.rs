@@ -13,7 +13,7 @@ use super::{CodecError, Header, MAX_RECORD_BYTES, Packed, value};
 use crate::shape;
 
 /// First byte of a record of changes.
-const FORMAT: u8 = 0x11;
+pub(super) const FORMAT: u8 = 0x11;
 
 const CREATED: u8 = 0;
 const UPDATED: u8 = 1;

@@ -3,25 +3,29 @@
 //! A table of the record's series (twin, class, telemetry) comes first, so a reader of one series
 //! skips a record that does not hold it without looking at its readings.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ontology::{Ontology, Value};
+use twin_core::store::{PastReading, Series};
 use twin_core::{Group, Principal, Recorded, TwinId};
 
 use super::bytes::{NameReader, NameWriter, Reader, Writer};
 use super::{CodecError, Header, MAX_RECORD_BYTES, Packed, value};
 
 /// First byte of a record of readings.
-const FORMAT: u8 = 0x21;
+pub(super) const FORMAT: u8 = 0x21;
 
 /// Readings of one group as they were kept.
 #[derive(Debug)]
 pub struct JournalRecord {
     /// Whose and where.
     pub header: Header,
-    /// The readings, in order of offsets.
-    pub readings: Vec<Recorded>,
+    /// The readings, in order of offsets; absent where the ontology no longer has their class or
+    /// telemetry.
+    pub readings: Vec<Option<Recorded>>,
+    /// What the ontology no longer has: classes, and telemetry as `Class.telemetry`.
+    pub missing: BTreeSet<String>,
     /// Who recorded them: runs of readings by one principal.
     pub recorders: Vec<(Principal, u32)>,
 }
@@ -220,69 +224,88 @@ impl Opened<'_> {
 }
 
 /// Unpacks a record of readings against today's ontology.
+///
+/// Readings that it cannot explain are left out, not refused: a model that loses a telemetry must
+/// not cost the nation its twin.
 pub fn decode_readings(bytes: &[u8], ontology: &Ontology) -> Result<JournalRecord, CodecError> {
     let mut opened = open(bytes)?;
+    let mut missing = BTreeSet::new();
     let mut series = Vec::with_capacity(opened.series.len());
     for [twin, class, telemetry] in &opened.series {
         let id = TwinId::new(twin);
         let id = id
             .ok()
             .ok_or_else(|| opened.from.wrong("a text that is no twin id"))?;
-        let unknown = |what, name: &str| CodecError::Unknown {
-            what,
-            name: name.to_owned(),
-        };
-        let found = ontology
-            .class_named(class)
-            .ok_or_else(|| unknown("class", class))?;
-        let index = found
-            .telemetry_index(telemetry)
-            .ok_or_else(|| unknown("telemetry", &format!("{class}.{telemetry}")))?;
-        series.push((id, found.id, index as u32));
+        let found = ontology.class_named(class);
+        let index = found.and_then(|class| class.telemetry_index(telemetry));
+        match (found, index) {
+            (Some(found), Some(index)) => series.push(Some((id, found.id, index as u32))),
+            (None, _) => {
+                missing.insert(class.to_string());
+                series.push(None);
+            }
+            (Some(_), None) => {
+                missing.insert(format!("{class}.{telemetry}"));
+                series.push(None);
+            }
+        }
     }
     let header = opened.header;
     let recorders = std::mem::take(&mut opened.recorders);
     let mut readings = Vec::new();
     opened.readings(|index, ts, value| {
-        let (twin, class, telemetry) = series[index].clone();
-        readings.push(Recorded {
-            twin,
-            class,
-            telemetry,
-            ts,
-            value,
-        });
+        readings.push(
+            series[index]
+                .clone()
+                .map(|(twin, class, telemetry)| Recorded {
+                    twin,
+                    class,
+                    telemetry,
+                    ts,
+                    value,
+                }),
+        );
         Ok(())
     })?;
     Ok(JournalRecord {
         header,
         readings,
+        missing,
         recorders,
     })
 }
 
-/// Hands over a record's readings of one series within `from <= ts < to`, in order of offsets.
+/// Hands over a record's readings of one series, in order of offsets, as far as its times and
+/// offsets ask for them.
 ///
 /// Names are compared as they were written, so this needs no ontology.
 pub fn read_series(
     bytes: &[u8],
-    twin: &str,
-    telemetry: &str,
-    (from, to): (i64, i64),
-    mut each: impl FnMut(i64, Value),
+    wanted: &Series<'_>,
+    mut each: impl FnMut(PastReading),
 ) -> Result<(), CodecError> {
     let opened = open(bytes)?;
-    if opened.span.last < from || opened.span.first >= to {
+    if opened.span.last < wanted.ts.start || opened.span.first >= wanted.ts.end {
         return Ok(());
     }
-    let wanted = |[t, _, m]: &[Arc<str>; 3]| **t == *twin && **m == *telemetry;
-    let Some(index) = opened.series.iter().position(wanted) else {
+    let arrived = opened.header.at;
+    let mut offset = opened.header.first;
+    let named = |[twin, _, telemetry]: &[Arc<str>; 3]| {
+        **twin == *wanted.twin.as_str() && **telemetry == *wanted.telemetry
+    };
+    let Some(index) = opened.series.iter().position(named) else {
         return Ok(());
     };
     opened.readings(|series, ts, value| {
-        if series == index && (from..to).contains(&ts) {
-            each(ts, value);
+        if series == index && wanted.ts.contains(&ts) && offset < wanted.before {
+            each(PastReading {
+                ts,
+                arrived,
+                offset,
+                value,
+            });
         }
+        offset += 1;
         Ok(())
     })
 }

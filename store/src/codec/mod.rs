@@ -101,6 +101,16 @@ pub struct Header {
 }
 
 impl Header {
+    /// The header of a record of changes or of readings; its checksum is checked too.
+    pub fn of(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut from = Reader::open(bytes)?;
+        let format = match bytes.first() {
+            Some(&change::FORMAT) => change::FORMAT,
+            _ => journal::FORMAT,
+        };
+        Self::read(format, &mut from)
+    }
+
     /// First offset after the record.
     pub fn next(&self) -> u64 {
         self.first + self.count

@@ -10,7 +10,7 @@ use store::{OpenError, Settings, SurrealStore};
 use surrealdb::Surreal;
 use surrealdb::engine::local::{Db, RocksDb};
 use twin_core::Event;
-use twin_core::store::{Loaded, Store as _, StoreError};
+use twin_core::store::{Kept, Loaded, Series, Store as _, StoreError};
 
 use crate::model::{self, add, edge, group, open, record, twin};
 
@@ -135,11 +135,14 @@ async fn a_damaged_journal_is_found_by_loading_reading_and_following() {
     let error = load_error(&store).await;
     assert!(error.contains(at), "{error}");
     let twin = model::id("rw:facility:1");
-    let error = store
-        .readings(&twin, "pm25", 0, 10, 10)
-        .await
-        .unwrap_err()
-        .to_string();
+    let series = Series {
+        twin: &twin,
+        telemetry: "pm25",
+        ts: 0..10,
+        before: 100,
+        limit: 10,
+    };
+    let error = store.readings(&series).await.unwrap_err().to_string();
     assert!(error.contains(at), "{error}");
     let error = store.groups("main", 3, 1).await.unwrap_err().to_string();
     assert!(error.contains(at), "{error}");
@@ -197,6 +200,33 @@ async fn what_the_ontology_no_longer_has_is_named() {
         error.contains("Ghost") && error.contains("ontology"),
         "{error}"
     );
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_telemetry_that_left_the_ontology_costs_its_readings_and_no_more() {
+    let ontology = model::ontology();
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), &ontology).await;
+    let later = model::ontology_without(&["\"pm25\""]);
+    let store = reopen(folder.path(), &later).await;
+    let held = model::held(&store).await;
+    assert_eq!(
+        (held.twins.len(), held.readings.len(), held.foreign),
+        (2, 0, 1)
+    );
+    let report = store.verify().await.unwrap();
+    assert!(report.is_sound(), "{:?}", report.findings);
+    assert_eq!((report.readings, report.foreign_readings), (1, 1));
+    let followed = store.groups("main", 3, 1).await.unwrap();
+    let Kept::Foreign { what } = followed else {
+        panic!("{followed:?}")
+    };
+    assert!(what.contains("HealthFacility.pm25"), "{what}");
+    store.close().await.unwrap();
+    // With the telemetry back, everything is.
+    let store = reopen(folder.path(), &ontology).await;
+    assert_eq!(model::held(&store).await.readings.len(), 1);
     store.close().await.unwrap();
 }
 

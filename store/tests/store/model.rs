@@ -198,6 +198,7 @@ pub(crate) fn group(epoch: u64, first: u64) -> Group {
         readings: Vec::new(),
         recorders: Vec::new(),
         receipts: Vec::new(),
+        dead_letters: Vec::new(),
     }
 }
 
@@ -268,6 +269,8 @@ pub(crate) struct Held {
     pub(crate) edges: Vec<EdgeState>,
     pub(crate) receipts: Vec<KeptReceipt>,
     pub(crate) readings: Vec<(Recorded, u64)>,
+    pub(crate) ended: Vec<(TwinId, u64)>,
+    pub(crate) foreign: u64,
 }
 
 pub(crate) async fn held(store: &SurrealStore) -> Held {
@@ -283,6 +286,11 @@ pub(crate) async fn held(store: &SurrealStore) -> Held {
             Loaded::Reading {
                 reading, offset, ..
             } => held.readings.push((reading, offset)),
+            Loaded::Ended { twin, offset } => {
+                assert!(held.readings.is_empty(), "ended lives come before readings");
+                held.ended.push((twin, offset));
+            }
+            Loaded::Foreign { readings } => held.foreign += readings,
         }
         Ok(())
     };

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use ontology::{Ontology, Value};
 use serde_json::json;
-use store::SurrealStore;
-use twin_core::store::{Kept, Lane, Store, StoreError};
+use store::{Limits, SurrealStore};
+use twin_core::store::{Kept, Lane, Series, Store, StoreError};
 use twin_core::{
-    EdgeState, EdgeWrite, Event, Group, Idempotency, KeptReceipt, RowWrite, TwinState, Values,
+    DeadLetter, EdgeState, EdgeWrite, Event, Group, Idempotency, KeptReceipt, MAX_DEAD_LETTERS,
+    RowWrite, TwinState, Values,
 };
 
 use crate::model::{self, Held, add, edge, group, held, ontology, open, record, twin};
@@ -69,7 +70,7 @@ fn assert_twins(held: &Held, expected: &[&TwinState]) {
 async fn ask(store: &SurrealStore, text: &str) -> serde_json::Value {
     let none = serde_json::Map::new();
     store
-        .query(text, &none, store::Limits::default())
+        .query(text, &none, Limits::default())
         .await
         .unwrap()
         .pop()
@@ -329,11 +330,19 @@ async fn readings_come_back_in_order_and_the_last_of_a_time_counts() {
         assert!(model::same_reading(found, written));
     }
     let twin = model::id(facility);
-    let ask = async |from, to, limit| {
-        store
-            .readings(&twin, "pm25", from, to, limit)
-            .await
-            .unwrap()
+    let ask = async |from, to, limit| -> Vec<(i64, Value)> {
+        let series = Series {
+            twin: &twin,
+            telemetry: "pm25",
+            ts: from..to,
+            before: u64::MAX >> 1,
+            limit,
+        };
+        let found = store.readings(&series).await.unwrap();
+        found
+            .into_iter()
+            .map(|past| (past.ts, past.value))
+            .collect()
     };
     let doubles = |pairs: &[(i64, f64)]| -> Vec<(i64, Value)> {
         pairs
@@ -571,4 +580,105 @@ async fn values_are_absent_when_they_were_never_set() {
     let now = held(&store).await;
     assert_twins(&now, &[&a]);
     assert!(model::same_edge(&now.edges[0], &serves));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readings_of_a_deleted_twin_are_of_an_earlier_life() {
+    let ontology = ontology();
+    let store = open("mem://", &ontology).await;
+    let epoch = store.claim("main").await.unwrap().epoch;
+    let state = |revision| twin(&ontology, "HealthFacility", "f", json!({}), None, revision);
+    let read = |group: &mut Group, ts| {
+        record(group, &ontology, "f", "pm25", ts, Value::Double(1.0));
+    };
+    let mut born = group(epoch, 0);
+    add(&mut born, Event::Created(state(1)));
+    read(&mut born, 10);
+    store.commit(&born).await.unwrap();
+    for life in 1..=2_u64 {
+        let mut again = group(epoch, 2 * life);
+        add(&mut again, Event::Deleted(state(1)));
+        store.commit(&again).await.unwrap();
+        let mut born = group(epoch, again.next);
+        add(&mut born, Event::Created(state(again.next + 1)));
+        store.commit(&born).await.unwrap();
+    }
+    let mut last = group(epoch, 6);
+    read(&mut last, 5);
+    store.commit(&last).await.unwrap();
+
+    let now = held(&store).await;
+    assert_eq!(now.ended, [(model::id("f"), 5)]);
+    let twin = model::id("f");
+    let offsets = async |before| -> Vec<u64> {
+        let series = Series {
+            twin: &twin,
+            telemetry: "pm25",
+            ts: 0..100,
+            before,
+            limit: 10,
+        };
+        let found = store.readings(&series).await.unwrap();
+        found.into_iter().map(|past| past.offset).collect()
+    };
+    assert_eq!(offsets(7).await, [6]);
+    assert!(offsets(6).await.is_empty(), "before it was measured again");
+    assert_eq!(offsets(2).await, [1], "before it was deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_dead_letters_are_kept_over_a_restart() {
+    let ontology = ontology();
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("rocksdb://{}", folder.path().display());
+    let numbers = async |store: &SurrealStore| -> Vec<u64> {
+        let query = "SELECT VALUE number FROM _dead_letter ORDER BY number";
+        let limits = Limits::default();
+        let found = store.query(query, &serde_json::Map::new(), limits).await;
+        serde_json::from_value(found.unwrap().remove(0)).unwrap()
+    };
+    let mut next = 0;
+    let mut bury = async |store: &SurrealStore, epoch, count: u64| {
+        let mut letters = group(epoch, 0);
+        letters.dead_letters = (next..next + count).map(letter).collect();
+        next += count;
+        store.commit(&letters).await.unwrap();
+    };
+    let store = open(&url, &ontology).await;
+    let epoch = store.claim("main").await.unwrap().epoch;
+    bury(&store, epoch, 3).await;
+    store.close().await.unwrap();
+
+    let store = open(&url, &ontology).await;
+    let epoch = store.claim("main").await.unwrap().epoch;
+    bury(&store, epoch, MAX_DEAD_LETTERS - 2).await;
+    assert_eq!(
+        numbers(&store).await,
+        (1..=MAX_DEAD_LETTERS).collect::<Vec<_>>()
+    );
+    bury(&store, epoch, MAX_DEAD_LETTERS + 5).await;
+    let kept = numbers(&store).await;
+    assert_eq!(kept.len() as u64, MAX_DEAD_LETTERS);
+    assert_eq!(kept.last(), Some(&(2 * MAX_DEAD_LETTERS + 5)));
+    let query = "SELECT * FROM _dead_letter WHERE number = 20001";
+    let found = store
+        .query(query, &serde_json::Map::new(), Limits::default())
+        .await;
+    let row = found.unwrap()[0][0].clone();
+    assert_eq!(row["topic"], "t/20001");
+    assert_eq!(row["payload"], "{");
+    assert_eq!(row["at"], "1970-01-01T00:00:00.000007Z");
+    store.close().await.unwrap();
+}
+
+fn letter(number: u64) -> DeadLetter {
+    DeadLetter {
+        at: 7,
+        client: "probe".into(),
+        topic: format!("t/{number}").into(),
+        payload: b"{".as_slice().into(),
+        size: 1,
+        reason: "malformed_json".into(),
+        detail: "no JSON".to_owned(),
+    }
 }

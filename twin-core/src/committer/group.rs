@@ -5,13 +5,13 @@
 //! - What the rows and edges of the finished group say is the difference of `work` to `base` at
 //!   what was touched, however many changes led there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ontology::RelationshipId;
 
 use super::apply::Attempt;
-use crate::change::{Change, EdgeWrite, Group, KeptReceipt, Recorded, RowWrite};
+use crate::change::{Change, DeadLetter, EdgeWrite, Group, KeptReceipt, Recorded, RowWrite};
 use crate::commit::{Idempotency, Refusal};
 use crate::door::{ReadStep, Step};
 use crate::id::{Position, Principal, TwinId};
@@ -38,6 +38,8 @@ pub(super) struct Draft {
     readings: Vec<Recorded>,
     recorders: Vec<(Principal, u32)>,
     receipts: Vec<KeptReceipt>,
+    receipt_of: HashMap<(Principal, Arc<str>), usize>,
+    dead_letters: Vec<DeadLetter>,
 }
 
 impl Draft {
@@ -53,6 +55,8 @@ impl Draft {
             readings: Vec::new(),
             recorders: Vec::new(),
             receipts: Vec::new(),
+            receipt_of: HashMap::new(),
+            dead_letters: Vec::new(),
         }
     }
 
@@ -74,12 +78,15 @@ impl Draft {
         principal: &Principal,
         asked: &Idempotency,
     ) -> Option<&KeptReceipt> {
-        self.receipts
-            .iter()
-            .find(|kept| kept.principal == *principal && kept.idempotency.key == asked.key)
+        let key = (principal.clone(), Arc::clone(&asked.key));
+        self.receipt_of
+            .get(&key)
+            .map(|index| &self.receipts[*index])
     }
 
     pub(super) fn keep(&mut self, principal: &Principal, idempotency: &Idempotency, changes: u64) {
+        let key = (principal.clone(), Arc::clone(&idempotency.key));
+        self.receipt_of.insert(key, self.receipts.len());
         self.receipts.push(KeptReceipt {
             principal: principal.clone(),
             idempotency: idempotency.clone(),
@@ -87,6 +94,24 @@ impl Draft {
             changes,
             at: self.at,
         });
+    }
+
+    pub(super) fn receipts(&self) -> usize {
+        self.receipts.len()
+    }
+
+    /// Takes in a message that was refused elsewhere.
+    pub(super) fn bury(&mut self, letter: DeadLetter) {
+        self.dead_letters.push(letter);
+    }
+
+    /// Whether a request has to wait for the next group.
+    ///
+    /// Readings are numbered after the group's changes. A delete that came later would stand before
+    /// them, and a twin made again would inherit what was measured of the one that is gone.
+    pub(super) fn must_end_before(&self, steps: &[Step]) -> bool {
+        let deletes = |step: &Step| matches!(step, Step::Delete { .. });
+        !self.readings.is_empty() && steps.iter().any(deletes)
     }
 
     /// Applies a commit whole, or not at all; answers how many changes it made.
@@ -150,10 +175,7 @@ impl Draft {
         let offset = first + self.changes.len() as u64;
         let mut duplicates = 0;
         for (reading, offset) in self.readings.iter().zip(offset..) {
-            // A twin deleted later in the same group takes its readings along.
-            if let Some(twin) = self.work.find(reading.twin.as_str())
-                && twin.class == reading.class
-            {
+            if let Some(twin) = self.work.find(reading.twin.as_str()) {
                 let (ts, value) = (reading.ts, reading.value.clone());
                 let latest = Latest {
                     ts,
@@ -182,6 +204,7 @@ impl Draft {
             readings: self.readings,
             recorders: self.recorders,
             receipts: self.receipts,
+            dead_letters: self.dead_letters,
         };
         (self.work, group, duplicates)
     }

@@ -17,13 +17,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 pub use self::apply::{MAX_CHANGES, MAX_DETACHED};
 use self::group::Draft;
-use crate::change::{Group, KeptReceipt};
+use crate::change::{DeadLetter, Group, KeptReceipt};
 use crate::commit::{Idempotency, Receipt, Refusal};
 use crate::door::{ReadStep, Step};
+use crate::follow::Recent;
 use crate::id::{Position, Principal};
 use crate::live::Live;
 use crate::store::{Store, StoreError};
@@ -38,8 +39,9 @@ pub const PERMIT_BYTES: usize = 1 << 10;
 pub const GROUP_ITEMS: usize = 10_000;
 /// A group takes no further request once it holds so many estimated bytes.
 pub const GROUP_BYTES: usize = 16 << 20;
-/// Most idempotency receipts kept; the oldest go first.
-pub const MAX_RECEIPTS: usize = 100_000;
+/// Most idempotency receipts kept. While so many are young, further keys are refused: to forget one
+/// early would break the promise that goes with it.
+pub const MAX_RECEIPTS: usize = 1_000_000;
 /// How long an idempotency receipt is kept, microseconds.
 pub const RECEIPT_LIFE_US: i64 = 24 * 3_600 * 1_000_000;
 
@@ -64,6 +66,7 @@ pub(crate) enum Work {
         idempotency: Option<Idempotency>,
     },
     Record(Vec<ReadStep>),
+    Bury(Box<DeadLetter>),
 }
 
 impl Work {
@@ -71,6 +74,7 @@ impl Work {
         match self {
             Self::Commit { steps, .. } => steps.len(),
             Self::Record(readings) => readings.len(),
+            Self::Bury(_) => 1,
         }
     }
 }
@@ -81,7 +85,8 @@ pub(crate) struct Shared {
     pub(crate) live: ArcSwap<Live>,
     /// The published offset, for those who wait for one.
     pub(crate) offset: watch::Sender<u64>,
-    pub(crate) groups: broadcast::Sender<Arc<Group>>,
+    /// The newest groups, for followers.
+    pub(crate) recent: Recent,
     /// Why the committer stopped writing, once it has.
     pub(crate) stopped: watch::Sender<Option<Arc<str>>>,
     pub(crate) counters: Counters,
@@ -98,6 +103,8 @@ pub struct Counters {
     pub readings: AtomicU64,
     /// Readings that repeated the time of the newest one and replaced it.
     pub duplicates: AtomicU64,
+    /// Dead letters made durable.
+    pub dead_letters: AtomicU64,
     /// Requests refused.
     pub refused: AtomicU64,
 }
@@ -144,14 +151,27 @@ impl Committer {
             let at = (self.clock)();
             let mut draft = Draft::new(Arc::clone(&base), self.epoch, at);
             let mut members = Vec::with_capacity(requests.len());
-            for request in requests {
+            let mut requests = VecDeque::from(requests);
+            while let Some(request) = requests.pop_front() {
+                if let Work::Commit { steps, .. } = &request.work
+                    && draft.must_end_before(steps)
+                {
+                    requests.push_front(request);
+                    break;
+                }
                 match self.take(&mut draft, &request) {
                     Ok(receipt) => members.push((request, receipt)),
                     Err(refusal) => self.refuse(request, refusal),
                 }
             }
+            if !requests.is_empty() {
+                waiting.push_front(requests.into());
+            }
             let (live, group, duplicates) = draft.finish();
-            if group.next == group.first && group.receipts.is_empty() {
+            if group.next == group.first
+                && group.receipts.is_empty()
+                && group.dead_letters.is_empty()
+            {
                 // Nothing to write: everything already was so.
                 self.answer(members);
                 continue;
@@ -193,10 +213,10 @@ impl Committer {
     }
 
     /// Applies one request to the draft; its receipt holds once the group is durable.
-    fn take(&self, draft: &mut Draft, request: &Request) -> Result<Receipt, Refusal> {
+    fn take(&mut self, draft: &mut Draft, request: &Request) -> Result<Receipt, Refusal> {
         let idempotency = match &request.work {
             Work::Commit { idempotency, .. } => idempotency.as_ref(),
-            Work::Record(_) => None,
+            Work::Record(_) | Work::Bury(_) => None,
         };
         if let Some(asked) = idempotency
             && let Some(kept) = self
@@ -217,9 +237,16 @@ impl Committer {
                 repeated: true,
             });
         }
+        if idempotency.is_some() {
+            self.receipts.room(draft.receipts(), draft.at)?;
+        }
         let changes = match &request.work {
             Work::Commit { steps, .. } => draft.commit(&request.principal, steps)?,
             Work::Record(readings) => draft.record(&request.principal, request.at, readings)?,
+            Work::Bury(letter) => {
+                draft.bury(DeadLetter::clone(letter));
+                0
+            }
         };
         if let Some(idempotency) = idempotency {
             draft.keep(&request.principal, idempotency, changes);
@@ -241,21 +268,19 @@ impl Committer {
             .readings
             .fetch_add(group.readings.len() as u64, Ordering::Relaxed);
         counters.duplicates.fetch_add(duplicates, Ordering::Relaxed);
+        counters
+            .dead_letters
+            .fetch_add(group.dead_letters.len() as u64, Ordering::Relaxed);
         for receipt in &group.receipts {
             self.receipts.insert(receipt.clone());
         }
         let offset = live.offset;
+        // In this order: whoever hears of the offset finds the group, and a view that holds it.
+        if group.next > group.first {
+            self.shared.recent.push(Arc::new(group.told()));
+        }
         self.shared.live.store(Arc::new(live));
         self.shared.offset.send_replace(offset);
-        // Followers need what happened, not how it was written.
-        let group = Group {
-            rows: Vec::new(),
-            edges: Vec::new(),
-            receipts: Vec::new(),
-            ..group
-        };
-        // An error says that nobody follows just now.
-        drop(self.shared.groups.send(Arc::new(group)));
     }
 
     /// The final position is the group's: readings are numbered after the changes.
@@ -294,7 +319,7 @@ impl Drop for End {
     }
 }
 
-/// Receipts of idempotency keys, oldest first, bounded by age and number.
+/// Receipts of idempotency keys, oldest first, bounded by age and in number.
 #[derive(Debug, Default)]
 pub(crate) struct Receipts {
     by_key: HashMap<(Principal, Arc<str>), KeptReceipt>,
@@ -302,9 +327,24 @@ pub(crate) struct Receipts {
 }
 
 impl Receipts {
-    pub(crate) fn insert(&mut self, receipt: KeptReceipt) {
+    /// Whether one more receipt may be kept beside so many that wait.
+    fn room(&mut self, waiting: usize, now: i64) -> Result<(), Refusal> {
+        self.forget_expired(now);
+        let given = self.by_age.len() + waiting;
+        if given < MAX_RECEIPTS {
+            return Ok(());
+        }
+        Err(Refusal::Limited {
+            what: "idempotency keys of the last 24 hours",
+            given: given + 1,
+            limit: MAX_RECEIPTS,
+            name: "MAX_RECEIPTS",
+        })
+    }
+
+    fn forget_expired(&mut self, now: i64) {
         while let Some((_, _, at)) = self.by_age.front() {
-            if self.by_key.len() < MAX_RECEIPTS && receipt.at - at <= RECEIPT_LIFE_US {
+            if now.saturating_sub(*at) <= RECEIPT_LIFE_US {
                 break;
             }
             if let Some((principal, key, at)) = self.by_age.pop_front() {
@@ -315,6 +355,9 @@ impl Receipts {
                 }
             }
         }
+    }
+
+    pub(crate) fn insert(&mut self, receipt: KeptReceipt) {
         let key = (
             receipt.principal.clone(),
             Arc::clone(&receipt.idempotency.key),
@@ -338,4 +381,37 @@ pub(crate) fn dry_run(
     steps: &[Step],
 ) -> Result<u64, Refusal> {
     Draft::new(live, 0, 0).commit(principal, steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(key: &str, at: i64) -> KeptReceipt {
+        KeptReceipt {
+            principal: Principal::system("test"),
+            idempotency: Idempotency {
+                key: key.into(),
+                hash: 1,
+            },
+            offset: 1,
+            changes: 1,
+            at,
+        }
+    }
+
+    #[test]
+    fn a_young_receipt_is_never_forgotten_for_a_new_one() {
+        let mut receipts = Receipts::default();
+        receipts.insert(receipt("a", 0));
+        assert!(receipts.room(MAX_RECEIPTS - 2, 1).is_ok());
+        let full = receipts.room(MAX_RECEIPTS - 1, RECEIPT_LIFE_US);
+        assert!(matches!(full, Err(Refusal::Limited { .. })), "{full:?}");
+        let asked = receipt("a", 0);
+        let kept = receipts.get(&asked.principal, &asked.idempotency, RECEIPT_LIFE_US);
+        assert!(kept.is_some());
+        // A day later it makes room.
+        assert!(receipts.room(MAX_RECEIPTS - 1, RECEIPT_LIFE_US + 1).is_ok());
+        assert!(receipts.by_key.is_empty());
+    }
 }

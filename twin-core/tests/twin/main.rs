@@ -1,6 +1,12 @@
 //! What the twin promises its callers, over a store in memory that fails on command.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
+mod lives;
 mod model;
 mod order;
 mod world;

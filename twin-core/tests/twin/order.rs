@@ -383,7 +383,7 @@ async fn a_follower_sees_every_change_once_in_order_from_any_position() {
     let end = world.twin.view().position();
     for from in [0, 1, 77, 333, end.offset("main") - 1] {
         let start: Position = format!("main:{from}").parse().unwrap();
-        let mut follower = world.twin.follow(&start);
+        let mut follower = world.twin.follow(&start).unwrap();
         let mut next = from;
         while next < end.offset("main") {
             let group = tokio::time::timeout(Duration::from_secs(5), follower.next())
@@ -409,7 +409,7 @@ async fn a_follower_sees_every_change_once_in_order_from_any_position() {
 #[tokio::test]
 async fn a_follower_that_sleeps_loses_nothing_and_holds_nobody_back() {
     let world = World::new().await;
-    let mut follower = world.twin.follow(&Position::default());
+    let mut follower = world.twin.follow(&Position::default()).unwrap();
     for n in 0..1_000 {
         world.commit(vec![area("a", n)]).await.unwrap();
     }

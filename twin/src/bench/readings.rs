@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Instant;
 
 use ingest::replay::{self, Load, Report, Target};
-use ingest::{DeadLetterRing, Server, TwinRecorder};
+use ingest::{Server, TwinRecorder};
 use store::peer::PeerReading;
 use tokio::sync::oneshot;
 use twin_core::{Operation, Put, TwinId};
@@ -122,8 +122,7 @@ impl Door {
         let recorder = TwinRecorder::new(stage.nation.twin.clone())
             .map_err(|error| Failure::failed(error.to_string()))?;
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let dead = Arc::new(DeadLetterRing::default());
-        let server = Server::bind(address, config, Arc::new(recorder), dead)
+        let server = Server::bind(address, config, Arc::new(recorder))
             .await
             .map_err(|error| Failure::failed(error.to_string()))?;
         let target = Target {

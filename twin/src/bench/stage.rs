@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use store::peer::Peer;
-use twin_core::store::{Kept, Lane, Sink, Store, StoreError};
-use twin_core::{Group, Twin, TwinId};
+use twin_core::store::{Kept, Lane, PastReading, Series, Sink, Store, StoreError};
+use twin_core::{Group, Twin};
 
 use super::figure::{self, Figure};
 use super::{Bench, synthetic};
@@ -122,12 +122,8 @@ impl Store for Nowhere {
 
     fn readings<'a>(
         &'a self,
-        _twin: &'a TwinId,
-        _telemetry: &'a str,
-        _from: i64,
-        _to: i64,
-        _limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(i64, ontology::Value)>, StoreError>> {
+        _series: &'a Series<'a>,
+    ) -> BoxFuture<'a, Result<Vec<PastReading>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 }

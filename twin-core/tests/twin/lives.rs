@@ -1,0 +1,157 @@
+//! What a twin's deletion ends, how following ends, and what is kept of refused messages.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use twin_core::memory::{Fault, MemoryStore};
+use twin_core::{DeadLetter, FollowEnd, Follower, Group, MAX_LETTER_BYTES, Position, Refusal};
+
+use crate::world::{World, area, commit, delete, id, station};
+
+fn latest(world: &World) -> Option<i64> {
+    let view = world.twin.view();
+    let twin = view.twin(&id("s"))?;
+    let pm25 = view.class(twin).telemetry_index("pm25").unwrap();
+    view.latest(twin, pm25).map(|latest| latest.ts)
+}
+
+async fn history(world: &World) -> Vec<(i64, u64)> {
+    let view = world.twin.view();
+    let twin = view.twin(&id("s")).unwrap();
+    let all = i64::MIN..i64::MAX;
+    let past = world.twin.history(&view, twin, "pm25", all, 100).await;
+    let past = past.unwrap();
+    past.iter().map(|past| (past.ts, past.offset)).collect()
+}
+
+async fn next(follower: &mut Follower) -> Result<std::sync::Arc<Group>, FollowEnd> {
+    let next = tokio::time::timeout(Duration::from_secs(10), follower.next());
+    next.await.expect("something follows or ends")
+}
+
+fn letter(payload: &[u8]) -> DeadLetter {
+    DeadLetter {
+        at: 7,
+        client: "probe".into(),
+        topic: "twin/rw/s/telemetry".into(),
+        payload: Bytes::copy_from_slice(payload),
+        size: payload.len() as u64,
+        reason: "malformed_json".into(),
+        detail: "no JSON".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_twin_made_again_does_not_inherit_readings() {
+    let mut world = World::new().await;
+    world.commit(vec![station("s", 30.0, -2.0)]).await.unwrap();
+    world.read("s", 50, 1.0).await.unwrap();
+    world.commit(vec![delete("s", false)]).await.unwrap();
+    world.commit(vec![station("s", 30.0, -2.0)]).await.unwrap();
+    assert_eq!(latest(&world), None);
+    world.restart().await;
+    assert_eq!(latest(&world), None);
+    assert_eq!(world.twin.loaded().orphan_readings, 1);
+    assert_eq!(history(&world).await, []);
+
+    world.read("s", 20, 1.0).await.unwrap();
+    world.restart().await;
+    assert_eq!(latest(&world), Some(20));
+    assert_eq!(history(&world).await, [(20, 4)]);
+}
+
+#[tokio::test]
+async fn readings_beside_a_delete_in_the_queue_stay_with_the_life_they_were_of() {
+    // Many times, because what shares a group is a matter of timing.
+    for _ in 0..50 {
+        let mut world = World::new().await;
+        world.commit(vec![station("s", 30.0, -2.0)]).await.unwrap();
+        let again = commit(vec![delete("s", false), station("s", 30.0, -2.0)]);
+        let (before, made, after) = tokio::join!(
+            world.read("s", 50, 1.0),
+            world.twin.commit(again),
+            world.read("s", 20, 2.0),
+        );
+        let (before, made, after) = (before.unwrap(), made.unwrap(), after.unwrap());
+        let offset = |receipt: &twin_core::Receipt| receipt.position.offset("main");
+        assert!(offset(&before) < offset(&made) && offset(&made) <= offset(&after));
+        assert_eq!(latest(&world), Some(20));
+        world.restart().await;
+        assert_eq!(latest(&world), Some(20));
+        assert_eq!(history(&world).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn history_is_of_the_instant_of_its_view() {
+    let world = World::new().await;
+    world.commit(vec![station("s", 30.0, -2.0)]).await.unwrap();
+    world.read("s", 1, 1.0).await.unwrap();
+    let view = world.twin.view();
+    world.read("s", 2, 1.0).await.unwrap();
+    let twin = view.twin(&id("s")).unwrap();
+    let past = world.twin.history(&view, twin, "pm25", 0..10, 10).await;
+    let times: Vec<_> = past.unwrap().iter().map(|past| past.ts).collect();
+    assert_eq!(times, [1]);
+    assert_eq!(history(&world).await, [(1, 1), (2, 2)]);
+}
+
+#[tokio::test]
+async fn following_ends_when_the_twin_closes_and_not_before_all_was_told() {
+    let world = World::new().await;
+    let mut follower = world.twin.follow(&Position::default()).unwrap();
+    world.commit(vec![area("a", 1)]).await.unwrap();
+    world.twin.close().await;
+    assert_eq!(next(&mut follower).await.unwrap().next, 1);
+    let end = next(&mut follower).await.unwrap_err();
+    assert!(matches!(end, FollowEnd::Stopped(_)), "{end}");
+}
+
+#[tokio::test]
+async fn a_position_of_the_future_cannot_be_followed() {
+    let world = World::new().await;
+    world.commit(vec![area("a", 1)]).await.unwrap();
+    let ahead: Position = "main:2".parse().unwrap();
+    let end = world.twin.follow(&ahead).unwrap_err();
+    assert!(matches!(end, FollowEnd::Ahead { .. }), "{end}");
+    assert!(world.twin.follow(&"main:1".parse().unwrap()).is_ok());
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_is_told_to_nobody() {
+    let world = World::new().await;
+    for n in 0..3 {
+        world.commit(vec![area("a", n)]).await.unwrap();
+    }
+    // An engine that fails may have kept the group all the same, and shows it.
+    world.store.fail(Some(Fault::EngineAfterKeeping));
+    let lost = world.commit(vec![area("a", 99)]).await.unwrap_err();
+    assert!(matches!(lost, Refusal::OutcomeUnknown(_)), "{lost}");
+    for from in [0, 2, 3] {
+        let from: Position = format!("main:{from}").parse().unwrap();
+        let mut follower = world.twin.follow(&from).unwrap();
+        let end = loop {
+            match next(&mut follower).await {
+                Ok(group) => assert!(group.next <= 3),
+                Err(end) => break end,
+            }
+        };
+        assert!(matches!(end, FollowEnd::Stopped(_)), "{end}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_durable_before_it_is_answered() {
+    let world = World::new().await;
+    let position = world.twin.view().position();
+    world.twin.bury(letter(b"{")).await.unwrap();
+    let long = vec![b'x'; MAX_LETTER_BYTES + 1];
+    world.twin.bury(letter(&long)).await.unwrap();
+    let kept = MemoryStore::dead_letters(&world.store);
+    assert_eq!(kept[0], letter(b"{"));
+    assert_eq!(kept[1].payload.len(), MAX_LETTER_BYTES);
+    assert_eq!(kept[1].size, long.len() as u64);
+    assert_eq!(world.twin.view().position(), position, "it takes no offset");
+    world.store.fail(Some(Fault::Engine));
+    assert!(world.twin.bury(letter(b"{")).await.is_err());
+}
