@@ -14,8 +14,7 @@ use async_graphql::async_trait::async_trait;
 use async_graphql::dynamic::Schema;
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute};
 use async_graphql::parser::types::{
-    DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection,
-    SelectionSet,
+    DocumentOperations, ExecutableDocument, OperationDefinition, Selection, SelectionSet,
 };
 use async_graphql::{Positioned, Request, Response};
 
@@ -222,9 +221,6 @@ pub(crate) fn operation<'d>(
             })?
         }
     };
-    if operation.node.ty == OperationType::Subscription {
-        return Err(Fault::invalid("subscriptions are not offered here").at(operation.pos));
-    }
     Ok(operation)
 }
 

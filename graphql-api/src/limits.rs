@@ -62,5 +62,16 @@ pub const AFTER_PATIENCE: Duration = Duration::from_secs(3);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most requests that are worked on at once.
 pub const MAX_CONCURRENT_REQUESTS: usize = 256;
+/// How long a request waits for a place among them.
+pub const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of a SurrealQL text.
 pub const MAX_SURQL_BYTES: usize = 64 << 10;
+/// Most fields of one mutation request.
+pub const MAX_MUTATIONS: usize = 50;
+/// Most bytes of an idempotency key.
+pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 128;
+/// Most values in the arguments of a request, variables counted wherever they are used; a long text
+/// counts as several.
+pub const MAX_ARGUMENT_VALUES: u64 = 500_000;
+/// Bytes of a text that count as one value.
+pub const TEXT_BYTES_A_VALUE: u64 = 16;

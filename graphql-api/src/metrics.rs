@@ -1,5 +1,6 @@
 //! What the service counts, in the form that Prometheus reads.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 use twin_core::Twin;
 
 use crate::error::Code;
+use crate::limits::MAX_CONCURRENT_REQUESTS;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CodeLabel {
@@ -45,7 +48,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(twin: Twin) -> Self {
+    pub(crate) fn new(twin: Twin, room: Arc<Semaphore>) -> Self {
         let requests = Family::default();
         // 50 us to 26 s.
         let seconds = Histogram::new(exponential_buckets(50e-6, 3.0, 13));
@@ -66,7 +69,7 @@ impl Metrics {
             "Requests refused for their Host or Origin, or for want of room",
             refused.clone(),
         );
-        registry.register_collector(Box::new(TwinCollector { twin }));
+        registry.register_collector(Box::new(TwinCollector { twin, room }));
         Self {
             registry,
             requests,
@@ -102,6 +105,8 @@ fn gauge(count: usize) -> i64 {
 #[derive(Debug)]
 struct TwinCollector {
     twin: Twin,
+    /// Places for requests that are worked on.
+    room: Arc<Semaphore>,
 }
 
 impl Collector for TwinCollector {
@@ -134,7 +139,13 @@ impl Collector for TwinCollector {
         let view = self.twin.view();
         let (waiting, limit) = self.twin.queue();
         let writes = i64::from(self.twin.stopped().is_none());
+        let working = MAX_CONCURRENT_REQUESTS - self.room.available_permits();
         let gauges = [
+            (
+                "twin_http_working",
+                "Requests that are worked on, those included that nobody waits for any more",
+                gauge(working),
+            ),
             (
                 "twin_queue_requests",
                 "Requests that wait for the committer",

@@ -4,23 +4,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
+use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection, SelectionSet};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value as Json};
-use tokio::sync::Semaphore;
-use twin_core::{Position, Twin, View};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use twin_core::{Position, Principal, Receipt, Twin, View};
 
 use crate::api::Api;
 use crate::error::{Code, Fault};
-use crate::exec::{self, Answer};
+use crate::exec::{self, Answer, Cost, Deed, Done, Turn, Variables};
 use crate::frame::{self, Document, Frame};
-use crate::limits::{AFTER_PATIENCE, INLINE_WORK, MAX_CONCURRENT_REQUESTS};
+use crate::limits::{AFTER_PATIENCE, MAX_CONCURRENT_REQUESTS, ROOM_PATIENCE};
 use crate::metrics::Metrics;
 use crate::schema::{self, SchemaError};
 
 /// Runs one read-only SurrealQL text; answers a list with a result or an error for each statement,
 /// or says why nothing was run.
 pub type SurqlFn = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Json, String>> + Send + Sync>;
+
+/// The principal of whoever asks on this machine, where nobody has to say who asks.
+const LOCAL_PRINCIPAL: &str = "app:local";
 
 /// What a service may have beside its twin.
 #[derive(Clone, Default)]
@@ -58,7 +61,9 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) metrics: Metrics,
     /// Requests that may be worked on at once.
-    pub(crate) room: Semaphore,
+    pub(crate) room: Arc<Semaphore>,
+    /// Who writes, as long as nobody has to say who asks.
+    pub(crate) principal: Principal,
 }
 
 /// One GraphQL request.
@@ -69,6 +74,20 @@ pub(crate) struct Question {
     pub(crate) variables: Map<String, Json>,
     /// The position that the answer has to hold.
     pub(crate) after: Option<Position>,
+    /// Its place among the requests that are worked on; goes with the work wherever it is done.
+    pub(crate) room: Option<Room>,
+}
+
+/// A place among the requests that are worked on, until its last clone is gone.
+pub(crate) type Room = Arc<OwnedSemaphorePermit>;
+
+/// A request that is valid and within its limits.
+struct Prepared {
+    document: Arc<Document>,
+    operation: Option<String>,
+    variables: Variables,
+    cost: Cost,
+    room: Option<Room>,
 }
 
 impl Service {
@@ -76,8 +95,10 @@ impl Service {
     pub fn new(twin: Twin, options: Options) -> Result<Self, SchemaError> {
         let api = Api::new(Arc::clone(twin.view().ontology()));
         let frame = Frame::new(schema::build(&api)?);
-        let metrics = Metrics::new(twin.clone());
-        let room = Semaphore::new(MAX_CONCURRENT_REQUESTS);
+        let room = Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS));
+        let metrics = Metrics::new(twin.clone(), Arc::clone(&room));
+        let principal = Principal::new(LOCAL_PRINCIPAL)
+            .map_err(|error| SchemaError::Invalid(error.to_string()))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 twin,
@@ -86,6 +107,7 @@ impl Service {
                 options,
                 metrics,
                 room,
+                principal,
             }),
         })
     }
@@ -103,6 +125,18 @@ impl Service {
             ..Question::default()
         };
         self.answer(question).await.body
+    }
+
+    /// A place among the requests that are worked on; `None` if none came free in time.
+    pub(crate) async fn room(&self) -> Option<Room> {
+        let room = Arc::clone(&self.inner.room).acquire_owned();
+        match tokio::time::timeout(ROOM_PATIENCE, room).await {
+            Ok(Ok(room)) => Some(Arc::new(room)),
+            _ => {
+                self.inner.metrics.refused();
+                None
+            }
+        }
     }
 
     pub(crate) async fn answer(&self, question: Question) -> Answer {
@@ -171,36 +205,167 @@ impl Service {
                 return Ok(exec::introspection(answer, &view.position()));
             }
         }
-        if cost.nodes.saturating_add(cost.scanned) <= INLINE_WORK {
-            return Ok(exec::query(
-                &inner.api,
-                view,
-                &document.parsed,
-                operation,
-                &variables,
-            ));
-        }
-        let (service, view) = (self.clone(), view.clone());
-        let long = tokio::task::spawn_blocking(move || {
-            let document: &Document = &document;
-            let operation = frame::operation(&document.parsed, name.as_deref())?;
-            Ok(exec::query(
-                &service.inner.api,
-                &view,
-                &document.parsed,
-                operation,
-                &variables,
-            ))
+        let (ty, pos) = (operation.node.ty, operation.pos);
+        let prepared = Arc::new(Prepared {
+            operation: name,
+            variables,
+            cost,
+            room: question.room.take(),
+            document,
         });
-        match long.await {
-            Ok(answer) => answer.map_err(one),
-            Err(error) => {
-                tracing::error!(%error, "an answer ended badly");
-                let message = "the answer ended badly; the log says more".to_owned();
-                Err(one(Fault::new(Code::Internal, message)))
+        match ty {
+            OperationType::Query => self.query_now(view, prepared).await.map_err(one),
+            OperationType::Mutation => self.mutate(prepared).await.map_err(one),
+            OperationType::Subscription => {
+                let message = "subscriptions are offered over graphql-transport-ws at /graphql/ws";
+                Err(one(Fault::invalid(message).at(pos)))
             }
         }
     }
+
+    async fn query_now(&self, view: &View, prepared: Arc<Prepared>) -> Result<Answer, Fault> {
+        let (service, view) = (self.clone(), view.clone());
+        work(prepared, move |prepared| {
+            let Prepared {
+                document,
+                operation,
+                variables,
+                ..
+            } = prepared;
+            let operation = frame::operation(&document.parsed, operation.as_deref())?;
+            let api = &service.inner.api;
+            Ok(exec::query(
+                api,
+                &view,
+                &document.parsed,
+                operation,
+                variables,
+            ))
+        })
+        .await?
+    }
+
+    /// Does the fields of a mutation one after another; the first that is refused ends it.
+    async fn mutate(&self, prepared: Arc<Prepared>) -> Result<Answer, Fault> {
+        let mut done = Vec::new();
+        loop {
+            let (service, place) = (self.clone(), done.len());
+            let turn = work(Arc::clone(&prepared), move |prepared| {
+                let Prepared {
+                    document,
+                    operation,
+                    variables,
+                    ..
+                } = prepared;
+                let operation = frame::operation(&document.parsed, operation.as_deref())?;
+                let Inner {
+                    twin,
+                    api,
+                    principal,
+                    ..
+                } = &*service.inner;
+                let document = &document.parsed;
+                let view = twin.view();
+                exec::turn(api, &view, document, operation, variables, principal, place)
+            });
+            let outcome = match turn.await?? {
+                None => break,
+                Some(Turn::Typename) => {
+                    done.push(Done::Typename);
+                    continue;
+                }
+                Some(Turn::Do(deed)) => match deed {
+                    Ok(deed) => self.carry_out(deed, &prepared).await,
+                    Err(fault) => Err(fault),
+                },
+            };
+            match outcome {
+                Ok(receipt) => done.push(Done::Receipt(receipt)),
+                Err(mut fault) => {
+                    let before = done
+                        .iter()
+                        .filter(|done| matches!(done, Done::Receipt(_)))
+                        .count();
+                    if before > 0 {
+                        fault.message = format!(
+                            "{} (the {before} before it in this request stay done)",
+                            fault.message
+                        );
+                    }
+                    done.push(Done::Refused(fault));
+                    break;
+                }
+            }
+        }
+        let Prepared {
+            document,
+            operation,
+            variables,
+            ..
+        } = &*prepared;
+        let operation = frame::operation(&document.parsed, operation.as_deref())?;
+        // After the commits, so the position that the answer names holds them.
+        let view = self.inner.twin.view();
+        exec::mutation(
+            &self.inner.api,
+            &view,
+            &document.parsed,
+            operation,
+            variables,
+            &done,
+        )
+    }
+
+    async fn carry_out(&self, deed: Deed, prepared: &Prepared) -> Result<Receipt, Fault> {
+        let twin = &self.inner.twin;
+        let receipt = match deed {
+            Deed::Commit(commit) => twin.commit(commit).await,
+            Deed::Record(readings) => twin.record(readings).await,
+            Deed::Rehearse(commit) => {
+                let (twin, room) = (twin.clone(), prepared.room.clone());
+                let rehearsal = tokio::task::spawn_blocking(move || {
+                    let _room = room;
+                    let position = twin.view().position();
+                    twin.dry_run(&commit).map(|changes| Receipt {
+                        position,
+                        changes,
+                        repeated: false,
+                    })
+                });
+                rehearsal.await.map_err(|error| ended_badly(&error))?
+            }
+        };
+        receipt.map_err(Fault::from)
+    }
+}
+
+/// Does a piece of a request's work: at once if it is little, else off the network's threads, and
+/// then the request's place goes with it, whatever becomes of who waits.
+async fn work<T: Send + 'static>(
+    prepared: Arc<Prepared>,
+    piece: impl FnOnce(&Prepared) -> T + Send + 'static,
+) -> Result<T, Fault> {
+    if prepared.cost.is_small() {
+        return Ok(piece(&prepared));
+    }
+    let piece = tokio::task::spawn_blocking(move || piece(&prepared));
+    piece.await.map_err(|error| ended_badly(&error))
+}
+
+fn ended_badly(error: &tokio::task::JoinError) -> Fault {
+    tracing::error!(%error, "an answer ended badly");
+    Fault::new(Code::Internal, "the answer ended badly; the log says more")
+}
+
+/// What a request is told that got no place.
+pub(crate) fn no_room() -> Fault {
+    Fault::new(
+        Code::Unavailable,
+        format!(
+            "too many requests at once: {MAX_CONCURRENT_REQUESTS} are being answered \
+             (MAX_CONCURRENT_REQUESTS); try again"
+        ),
+    )
 }
 
 /// Whether a root selection asks for introspection, and whether for anything else.

@@ -2,16 +2,20 @@
 //!
 //! # Invariants
 //! - A query's nodes are at least the twins that its answer can hold: each list counts as many
-//!   twins as its `first` allows, and what is asked of each of them again.
+//!   twins as its `first` and the model allow, and what is asked of each of them again.
+//! - Values of arguments are counted wherever they are used, before any of them is copied.
 
-use async_graphql::parser::types::{Selection, SelectionSet};
-use ontology::ClassId;
+use std::collections::HashMap;
+
+use async_graphql::parser::types::{OperationDefinition, OperationType, Selection, SelectionSet};
+use serde_json::Value as Json;
+use twin_core::View;
 
 use super::root::DEFAULT_NEAREST;
-use super::select::Ask;
+use super::select::{Ask, json_weight};
 use crate::api::{Api, TwinType};
 use crate::error::Fault;
-use crate::limits::{DEFAULT_PAGE, INLINE_WORK, MAX_NODES};
+use crate::limits::{DEFAULT_PAGE, INLINE_WORK, MAX_ARGUMENT_VALUES, MAX_NODES};
 
 /// Areas that commonly hold one point: country, province, district, sector, cell, village, and
 /// some more.
@@ -22,8 +26,22 @@ const USUAL_AREAS: u64 = 10;
 pub(crate) struct Cost {
     /// Twins that the answer can hold.
     pub(crate) nodes: u64,
-    /// Twins that may be looked at beside those.
+    /// Twins and vertices that may be looked at beside those.
     pub(crate) scanned: u64,
+    /// Values in arguments.
+    pub(crate) values: u64,
+}
+
+impl Cost {
+    /// Whether it is little enough to be done on the network's threads.
+    pub(crate) fn is_small(&self) -> bool {
+        let Self {
+            nodes,
+            scanned,
+            values,
+        } = self;
+        nodes.saturating_add(*scanned).saturating_add(*values) <= INLINE_WORK
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,20 +54,40 @@ enum Place {
     Leaf,
 }
 
-/// The cost of a query's root selection; an error if it is too much.
+/// The cost of an operation; an error if it is too much.
 pub(crate) fn of(
     api: &Api,
     ask: Ask<'_>,
-    count: impl Fn(ClassId) -> usize,
-    set: &SelectionSet,
+    view: &View,
+    operation: &OperationDefinition,
 ) -> Result<Cost, Fault> {
+    let variables = ask.variables.iter();
     let mut walk = Walk {
         api,
         ask,
-        count: &count,
+        view,
+        variables: variables
+            .map(|(name, value)| (name.as_str(), json_weight(value)))
+            .collect(),
         scanned: 0,
+        values: 0,
     };
-    let nodes = walk.set(set, Place::Root);
+    let place = if operation.ty == OperationType::Query {
+        Place::Root
+    } else {
+        // What is written answers with receipts, what is followed with one change at a time.
+        Place::Leaf
+    };
+    let nodes = walk.set(&operation.selection_set.node, place);
+    let Walk {
+        scanned, values, ..
+    } = walk;
+    if values > MAX_ARGUMENT_VALUES {
+        return Err(Fault::too_costly(format!(
+            "the arguments hold {values} values with variables counted wherever they are used, and \
+             {MAX_ARGUMENT_VALUES} are allowed (MAX_ARGUMENT_VALUES): ask in parts"
+        )));
+    }
     if nodes > MAX_NODES {
         return Err(Fault::too_costly(format!(
             "the answer could hold {nodes} twins by its `first` arguments, and {MAX_NODES} are allowed (MAX_NODES): \
@@ -58,15 +96,19 @@ pub(crate) fn of(
     }
     Ok(Cost {
         nodes,
-        scanned: walk.scanned,
+        scanned,
+        values,
     })
 }
 
 struct Walk<'a> {
     api: &'a Api,
     ask: Ask<'a>,
-    count: &'a dyn Fn(ClassId) -> usize,
+    view: &'a View,
+    /// Values that each variable holds.
+    variables: HashMap<&'a str, u64>,
     scanned: u64,
+    values: u64,
 }
 
 impl Walk<'_> {
@@ -111,6 +153,13 @@ impl Walk<'_> {
     fn field(&mut self, field: &async_graphql::parser::types::Field, place: Place) -> u64 {
         let name = field.name.node.as_str();
         let set = &field.selection_set.node;
+        let weight = self.ask.weight(field, &|variable| {
+            self.variables.get(variable).copied().unwrap_or(1)
+        });
+        self.values = self.values.saturating_add(weight);
+        if self.values > MAX_ARGUMENT_VALUES {
+            return 0; // It is refused, so nothing more of it is copied.
+        }
         let given = |name: &str, default: usize| {
             let count = self.ask.argument(field, name).and_then(|n| n.as_u64());
             count.unwrap_or(default as u64)
@@ -133,7 +182,8 @@ impl Walk<'_> {
                         .iter()
                         .any(|a| field.get_argument(a).is_some());
                     if conditional {
-                        self.scanned = self.scanned.saturating_add((self.count)(class) as u64);
+                        let scanned = self.view.count(class) + self.vertices(field);
+                        self.scanned = self.scanned.saturating_add(scanned as u64);
                     }
                     let first = given("first", DEFAULT_PAGE);
                     (first, Place::Connection(self.api.twins_of(class)))
@@ -177,5 +227,15 @@ impl Walk<'_> {
             own
         };
         times.saturating_mul(own.saturating_add(each))
+    }
+    /// Vertices of the area that `space: {inside: …}` names.
+    fn vertices(&self, field: &async_graphql::parser::types::Field) -> usize {
+        let space = self.ask.argument(field, "space");
+        let inside = space.as_ref().and_then(|space| space.get("inside"));
+        let twin = inside
+            .and_then(Json::as_str)
+            .and_then(|id| self.view.find(id));
+        let shape = twin.and_then(|twin| self.view.shape(twin));
+        shape.map_or(0, |shape| shape.vertices())
     }
 }

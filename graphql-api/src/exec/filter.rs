@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use twin_core::{Direction, TwinRef, View};
 
 use super::select::members;
+use super::values::typed;
 use super::variables::shown;
 use crate::api::Api;
 use crate::error::Fault;
@@ -291,7 +292,7 @@ impl Compiler<'_> {
                     .as_str()
                     .map(|id| Value::Text(id.into()))
                     .ok_or_else(|| refuse(&format!("expected an id, found {}", shown(json)))),
-                Some(schema) => schema.parse(json).map_err(|misfit| {
+                Some(schema) => typed(schema, json).map_err(|misfit| {
                     let mut fault = refuse(&misfit);
                     fault.suggestion = misfit.suggestion;
                     fault

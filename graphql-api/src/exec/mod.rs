@@ -6,6 +6,7 @@
 
 mod cost;
 mod filter;
+mod meaning;
 mod order;
 mod page;
 mod plan;
@@ -13,18 +14,22 @@ mod region;
 mod root;
 mod run;
 mod select;
+mod values;
 mod variables;
+mod write;
 
 use async_graphql::Positioned;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 use serde_json::{Map, Value as Json};
-use twin_core::{Position, View};
+use twin_core::{Position, Principal, View};
 
 pub(crate) use self::cost::Cost;
+use self::page::Clock;
 use self::plan::Planner;
 use self::run::{Reported, Run, Step, write_json};
 use self::select::Ask;
 pub(crate) use self::variables::Variables;
+pub(crate) use self::write::{Deed, Done, Turn};
 use crate::api::Api;
 use crate::error::{Code, Fault};
 
@@ -51,8 +56,7 @@ pub(crate) fn prepare(
         document,
         variables: &variables,
     };
-    let set = &operation.node.selection_set.node;
-    let cost = cost::of(api, ask, |class| view.count(class), set)?;
+    let cost = cost::of(api, ask, view, &operation.node)?;
     Ok((variables, cost))
 }
 
@@ -64,20 +68,74 @@ pub(crate) fn query(
     operation: &Positioned<OperationDefinition>,
     variables: &Variables,
 ) -> Answer {
+    // Before planning: regions and points are looked up there.
+    let clock = Clock::start();
+    let planner = planner(api, document, variables);
+    let fields = root::plan(planner, view, &clock, &operation.node.selection_set.node);
+    answer(view, planner, clock, |run| run.query(&fields))
+}
+
+fn planner<'q>(
+    api: &'q Api,
+    document: &'q ExecutableDocument,
+    variables: &'q Variables,
+) -> Planner<'q> {
+    let ask = Ask {
+        document,
+        variables,
+    };
+    Planner { api, ask }
+}
+
+/// What the field of a mutation at this place in its order asks for; `None` past the last.
+pub(crate) fn turn(
+    api: &Api,
+    view: &View,
+    document: &ExecutableDocument,
+    operation: &Positioned<OperationDefinition>,
+    variables: &Variables,
+    principal: &Principal,
+    place: usize,
+) -> Result<Option<Turn>, Fault> {
+    let planner = planner(api, document, variables);
+    let fields = write::plan(planner, &operation.node.selection_set.node)?;
+    let Some(field) = fields.get(place) else {
+        return Ok(None);
+    };
+    Ok(Some(match field.kind {
+        write::Root::Typename => Turn::Typename,
+        write::Root::Do { asked, .. } => Turn::Do(write::deed(planner, view, principal, asked)),
+    }))
+}
+
+/// Answers a mutation whose fields were done one after another, as far as `done` goes.
+pub(crate) fn mutation(
+    api: &Api,
+    view: &View,
+    document: &ExecutableDocument,
+    operation: &Positioned<OperationDefinition>,
+    variables: &Variables,
+    done: &[Done],
+) -> Result<Answer, Fault> {
+    let planner = planner(api, document, variables);
+    let fields = write::plan(planner, &operation.node.selection_set.node)?;
+    Ok(answer(view, planner, Clock::start(), |run| {
+        run.mutation(&fields, done);
+    }))
+}
+
+fn answer<'q>(
+    view: &View,
+    planner: Planner<'q>,
+    clock: Clock,
+    write: impl FnOnce(&mut Run<'_, 'q>),
+) -> Answer {
     /// Grows to a page of some hundred rows without moving often.
     const FIRST_BYTES: usize = 4 << 10;
-    let planner = Planner {
-        api,
-        ask: Ask {
-            document,
-            variables,
-        },
-    };
-    let fields = root::plan(planner, view, &operation.node.selection_set.node);
     let mut out = Vec::with_capacity(FIRST_BYTES);
     out.extend_from_slice(b"{\"data\":");
-    let mut run = Run::new(view, planner, out);
-    run.query(&fields);
+    let mut run = Run::new(view, planner, clock, out);
+    write(&mut run);
     let Run {
         mut out,
         errors,

@@ -67,6 +67,13 @@ impl Clock {
         !self.late.get()
     }
 
+    /// Asks the time at once: after a step that may have taken long by itself.
+    pub(crate) fn look(&self) {
+        if Instant::now() > self.deadline {
+            self.late.set(true);
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), Fault> {
         if self.late.get() {
             return Err(Fault::new(

@@ -8,6 +8,7 @@ use twin_core::{Step, TwinId, TwinRef, View};
 
 use super::filter::Filter;
 use super::order::{Order, Place};
+use super::page::Clock;
 use super::plan::{Connection, Field, Planner, Twins, direction_named};
 use super::region;
 use super::select::{Merged, members};
@@ -73,14 +74,16 @@ pub(crate) struct TraversePlan<'q> {
 pub(crate) fn plan<'q>(
     planner: Planner<'q>,
     view: &View,
+    clock: &Clock,
     set: &'q SelectionSet,
 ) -> Vec<Field<'q, Root<'q>>> {
-    planner.object(&[set], "Query", |merged| root(planner, view, merged))
+    planner.object(&[set], "Query", |merged| root(planner, view, clock, merged))
 }
 
-fn root<'q>(planner: Planner<'q>, view: &View, merged: &Merged<'q>) -> Root<'q> {
+fn root<'q>(planner: Planner<'q>, view: &View, clock: &Clock, merged: &Merged<'q>) -> Root<'q> {
     let name = merged.name();
-    let planned = match name {
+    clock.look();
+    let planned = clock.check().and_then(|()| match name {
         "__typename" => Ok(Root::Typename),
         "position" => Ok(Root::Position),
         "twin" => twin(planner, view, merged),
@@ -91,7 +94,7 @@ fn root<'q>(planner: Planner<'q>, view: &View, merged: &Merged<'q>) -> Root<'q> 
             Some(class) => list(planner, view, merged, class),
             None => Err(Fault::unknown("field", name, [])),
         },
-    };
+    });
     planned.unwrap_or_else(|fault| Root::Failed(fault.at(merged.pos), name == "twin"))
 }
 

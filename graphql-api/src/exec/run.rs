@@ -8,7 +8,7 @@
 
 use async_graphql::Pos;
 use ontology::Value;
-use twin_core::{Latest, TwinRef, View};
+use twin_core::{Latest, Receipt, TwinRef, View};
 
 use super::order::Order;
 use super::page::{self, Clock, Page, Row};
@@ -17,6 +17,7 @@ use super::plan::{
     RelatedPlan, Show, Twins,
 };
 use super::root::{ListPlan, NearPart, NearestPlan, Root};
+use super::write::{self, Done, ReceiptPart};
 use crate::error::Fault;
 use crate::limits::{MAX_ANSWER_BYTES, MAX_ERRORS};
 
@@ -66,7 +67,7 @@ enum Cursors<'p, 'q> {
 
 impl<'v, 'q> Run<'v, 'q> {
     /// Writes into `out`.
-    pub(crate) fn new(view: &'v View, planner: Planner<'q>, out: Vec<u8>) -> Self {
+    pub(crate) fn new(view: &'v View, planner: Planner<'q>, clock: Clock, out: Vec<u8>) -> Self {
         Self {
             view,
             planner,
@@ -74,14 +75,52 @@ impl<'v, 'q> Run<'v, 'q> {
             errors: Vec::new(),
             more_errors: 0,
             path: Vec::new(),
-            clock: Clock::start(),
+            clock,
         }
     }
 
     /// Writes the value of `data`.
     pub(crate) fn query(&mut self, fields: &[Field<'q, Root<'q>>]) {
+        self.data(fields, Self::root);
+    }
+
+    /// Writes the value of `data` after the fields of a mutation were done.
+    pub(crate) fn mutation(&mut self, fields: &[Field<'q, write::Root<'q>>], done: &[Done]) {
+        let mut done = done.iter();
+        self.data(fields, |run, field| {
+            match (&field.kind, done.next()) {
+                (write::Root::Do { receipt, .. }, Some(Done::Receipt(done))) => {
+                    return run.receipt(receipt, done);
+                }
+                (_, Some(Done::Refused(fault))) => return Err(run.fail(fault.clone(), field.pos)),
+                (_, Some(_)) => run.quoted("Mutation"),
+                // A refusal before it ended the request, so nobody sees this.
+                (_, None) => run.text("null"),
+            }
+            Ok(())
+        });
+    }
+
+    fn receipt(&mut self, parts: &[Field<'q, ReceiptPart>], receipt: &Receipt) -> Written {
+        self.object(parts, |run, part| {
+            match part.kind {
+                ReceiptPart::Typename => run.quoted("Receipt"),
+                ReceiptPart::Position => run.quoted(&receipt.position.to_string()),
+                ReceiptPart::Changes => run.json(&receipt.changes),
+                ReceiptPart::Repeated => run.json(&receipt.repeated),
+            }
+            Ok(())
+        })
+    }
+
+    /// An object that is null as a whole if something in it fails and cannot be null.
+    fn data<K>(
+        &mut self,
+        fields: &[Field<'q, K>],
+        write: impl FnMut(&mut Self, &Field<'q, K>) -> Written,
+    ) {
         let start = self.out.len();
-        if self.object(fields, Self::root).is_err() {
+        if self.object(fields, write).is_err() {
             self.out.truncate(start);
             self.text("null");
         }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json};
 
 use super::variables::{Variables, shown};
 use crate::error::Fault;
+use crate::limits::TEXT_BYTES_A_VALUE;
 
 /// A request's document and variables.
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +161,17 @@ impl<'q> Ask<'q> {
         })
     }
 
+    /// How many values a field's arguments hold, given what each variable holds.
+    pub(crate) fn weight(&self, field: &Field, of_variable: &dyn Fn(&str) -> u64) -> u64 {
+        let literals = field
+            .arguments
+            .iter()
+            .filter_map(|(_, literal)| literal.node.clone().into_const_with(named).ok());
+        literals
+            .map(|literal| weight_of(&literal, of_variable))
+            .sum()
+    }
+
     /// An argument's value; `None` if it was not given or is null.
     pub(crate) fn argument(&self, field: &Field, name: &str) -> Option<Json> {
         let literal = field.get_argument(name)?.node.clone();
@@ -213,6 +225,37 @@ impl<'q> Ask<'q> {
         }
         Ok(count)
     }
+}
+
+/// How many values a constant holds, its variables included.
+fn weight_of(constant: &Constant, of_variable: &dyn Fn(&str) -> u64) -> u64 {
+    match constant {
+        Constant::Binary(name) => std::str::from_utf8(name).map_or(1, of_variable),
+        Constant::String(text) => text_weight(text),
+        Constant::List(items) => {
+            let items = items.iter().map(|item| weight_of(item, of_variable));
+            1 + items.sum::<u64>()
+        }
+        Constant::Object(members) => {
+            let members = members.values().map(|value| weight_of(value, of_variable));
+            1 + members.sum::<u64>()
+        }
+        Constant::Null | Constant::Number(_) | Constant::Boolean(_) | Constant::Enum(_) => 1,
+    }
+}
+
+/// How many values a JSON value holds.
+pub(crate) fn json_weight(json: &Json) -> u64 {
+    match json {
+        Json::String(text) => text_weight(text),
+        Json::Array(items) => 1 + items.iter().map(json_weight).sum::<u64>(),
+        Json::Object(members) => 1 + members.values().map(json_weight).sum::<u64>(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => 1,
+    }
+}
+
+fn text_weight(text: &str) -> u64 {
+    1 + text.len() as u64 / TEXT_BYTES_A_VALUE
 }
 
 /// The members of an input object, all of them among `known`.

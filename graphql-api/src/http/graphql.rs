@@ -1,8 +1,8 @@
 //! `POST /graphql` and `POST /surql`.
 
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use twin_core::Position;
 use crate::error::{Code, Fault};
 use crate::exec::{self, Answer};
 use crate::limits::{MAX_BODY_BYTES, MAX_SURQL_BYTES};
-use crate::service::{Question, Service};
+use crate::service::{Question, Room, Service};
 
 /// The header that names a position which the answer has to hold.
 const AFTER: &str = "twin-after";
@@ -30,12 +30,16 @@ struct Body {
 /// Answers a GraphQL request.
 pub(super) async fn post(
     State(service): State<Service>,
+    Extension(room): Extension<Room>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let kind = Kind::accepted(&headers);
     match question(&headers, body) {
-        Ok(question) => kind.respond(service.answer(question).await),
+        Ok(mut question) => {
+            question.room = Some(room);
+            kind.respond(service.answer(question).await)
+        }
         Err((status, fault)) => {
             service
                 .inner
@@ -104,6 +108,7 @@ fn question(
         operation: body.operation_name,
         variables,
         after,
+        room: None,
     })
 }
 

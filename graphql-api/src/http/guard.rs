@@ -4,19 +4,15 @@
 //! the answers): its Host or Origin gives it away.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::error::Code;
-use crate::limits::MAX_BODY_BYTES;
-use crate::service::Service;
-
-/// How long a request waits for room.
-const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+use crate::error::{Code, Fault};
+use crate::limits::{MAX_BODY_BYTES, REQUEST_TIMEOUT};
+use crate::service::{Room, Service, no_room};
 
 /// Refuses a body by the length it announces, before anything of it is read or waited for.
 pub(super) async fn announced_length(request: Request, next: Next) -> Response {
@@ -24,10 +20,7 @@ pub(super) async fn announced_length(request: Request, next: Next) -> Response {
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         let message = format!("the body is larger than {MAX_BODY_BYTES} bytes (MAX_BODY_BYTES)");
-        let body = serde_json::json!({
-            "errors": [{"message": message, "extensions": {"code": Code::TooCostly.as_str()}}]
-        });
-        return (StatusCode::PAYLOAD_TOO_LARGE, axum::Json(body)).into_response();
+        return refused(StatusCode::PAYLOAD_TOO_LARGE, &Fault::too_costly(message));
     }
     next.run(request).await
 }
@@ -132,24 +125,47 @@ pub(super) async fn cross_origin(request: Request, next: Next) -> Response {
     response
 }
 
-/// Bounds the requests that are worked on at once.
-pub(super) async fn room(State(service): State<Service>, request: Request, next: Next) -> Response {
-    let room = tokio::time::timeout(ROOM_PATIENCE, service.inner.room.acquire());
-    if let Ok(Ok(_room)) = room.await {
-        return next.run(request).await;
+/// Bounds the requests that are worked on at once. The place goes with the request, so that work
+/// which outlives its answer keeps it.
+pub(super) async fn room(
+    State(service): State<Service>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if let Some(room) = service.room().await {
+        request.extensions_mut().insert(Room::clone(&room));
+        let response = next.run(request).await;
+        drop(room);
+        return response;
     }
-    service.inner.metrics.refused();
+    let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, &no_room());
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Bounds the time of a whole request.
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    if let Ok(response) = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        return response;
+    }
     let message = format!(
-        "too many requests at once: more than {} are being answered \
-         (MAX_CONCURRENT_REQUESTS); try again\n",
-        crate::limits::MAX_CONCURRENT_REQUESTS
+        "the request took longer than {} s (REQUEST_TIMEOUT); what it wrote may be done all the \
+         same: read before you repeat it",
+        REQUEST_TIMEOUT.as_secs()
     );
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        [(header::RETRY_AFTER, "1")],
-        message,
+    refused(
+        StatusCode::GATEWAY_TIMEOUT,
+        &Fault::new(Code::Timeout, message),
     )
-        .into_response()
+}
+
+/// An answer of the door itself, in the form of GraphQL's errors.
+fn refused(status: StatusCode, fault: &Fault) -> Response {
+    let error = serde_json::json!({
+        "message": fault.message, "extensions": {"code": fault.code.as_str()}
+    });
+    (status, axum::Json(serde_json::json!({"errors": [error]}))).into_response()
 }
 
 #[cfg(test)]

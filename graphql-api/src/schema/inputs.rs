@@ -162,7 +162,7 @@ pub(super) fn shared(types: &mut Types) -> Result<(), SchemaError> {
     )
 }
 
-fn input(name: &str, ty: TypeRef, about: &str) -> InputValue {
+pub(super) fn input(name: &str, ty: TypeRef, about: &str) -> InputValue {
     InputValue::new(name, ty).description(about)
 }
 

@@ -8,6 +8,7 @@
 
 mod inputs;
 mod values;
+mod writes;
 
 pub(crate) use inputs::{OWN_CONDITIONS, is_ordered};
 pub(crate) use values::object_name;
@@ -49,17 +50,20 @@ pub enum SchemaError {
 /// The schema of an ontology.
 pub(crate) fn build(api: &Api) -> Result<Schema, SchemaError> {
     let mut types = Types {
-        builder: Some(Schema::build("Query", None, None)),
+        builder: Some(Schema::build("Query", Some("Mutation"), None)),
         made: BTreeMap::new(),
     };
     scalars(&mut types)?;
     inputs::shared(&mut types)?;
     twin_types(&mut types)?;
+    writes::shared(&mut types)?;
     for class in api.ontology.classes() {
         class_types(&mut types, api, class)?;
         inputs::of_class(&mut types, api, class)?;
+        writes::of_class(&mut types, api, class)?;
     }
     types.add("the API", query(api))?;
+    types.add("the API", writes::mutation(api))?;
     let builder = types.builder.take();
     let finished = builder.map(|builder| {
         builder

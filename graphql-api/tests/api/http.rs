@@ -290,13 +290,17 @@ async fn the_consoles_examples_run_on_the_shipped_packs() {
     let loaded = ontology::Ontology::load_dir(std::path::Path::new(packs));
     let (ontology, _) = loaded.unwrap_or_else(|problems| panic!("{problems}"));
     let ontology = Arc::new(ontology);
-    let store = Arc::new(twin_core::memory::MemoryStore::new(Arc::clone(&ontology)));
+    let store = twin_core::memory::MemoryStore::new(Arc::clone(&ontology));
     let settings = twin_core::Settings::default();
-    let twin = twin_core::Twin::open(store, ontology, settings)
+    let twin = twin_core::Twin::open(Arc::new(store.clone()), ontology, settings)
         .await
         .unwrap();
     let service = graphql_api::Service::new(twin.clone(), Options::default()).unwrap();
-    let world = World { twin, service };
+    let world = World {
+        twin,
+        service,
+        store,
+    };
     let district = twin_core::Put {
         id: crate::world::id("rw:district:1"),
         class: "District".into(),

@@ -5,6 +5,7 @@
 mod errors;
 mod http;
 mod lists;
+mod mutations;
 mod queries;
 mod schema;
 mod world;

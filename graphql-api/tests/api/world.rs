@@ -63,6 +63,7 @@ pub(crate) fn ontology() -> Arc<Ontology> {
 pub(crate) struct World {
     pub(crate) twin: Twin,
     pub(crate) service: Service,
+    pub(crate) store: MemoryStore,
 }
 
 impl World {
@@ -73,12 +74,16 @@ impl World {
 
     pub(crate) async fn with(options: Options) -> Self {
         let ontology = ontology();
-        let store = Arc::new(MemoryStore::new(Arc::clone(&ontology)));
-        let twin = Twin::open(store, ontology, Settings::default())
+        let store = MemoryStore::new(Arc::clone(&ontology));
+        let twin = Twin::open(Arc::new(store.clone()), ontology, Settings::default())
             .await
             .unwrap();
         let service = Service::new(twin.clone(), options).unwrap();
-        Self { twin, service }
+        Self {
+            twin,
+            service,
+            store,
+        }
     }
 
     /// A province with two villages side by side, three clinics and a station.
