@@ -216,3 +216,65 @@ pub(crate) fn capitalised(name: &str) -> String {
         first.to_uppercase().chain(chars).collect()
     })
 }
+
+/// What a change of the twin did, as the API says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    Created,
+    Updated,
+    Deleted,
+    Related,
+    Rerelated,
+    Unrelated,
+    Reading,
+    Gap,
+    Reset,
+}
+
+impl ChangeKind {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Created,
+        Self::Updated,
+        Self::Deleted,
+        Self::Related,
+        Self::Rerelated,
+        Self::Unrelated,
+        Self::Reading,
+        Self::Gap,
+        Self::Reset,
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "CREATED",
+            Self::Updated => "UPDATED",
+            Self::Deleted => "DELETED",
+            Self::Related => "RELATED",
+            Self::Rerelated => "RERELATED",
+            Self::Unrelated => "UNRELATED",
+            Self::Reading => "READING",
+            Self::Gap => "GAP",
+            Self::Reset => "RESET",
+        }
+    }
+
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Self::Created => "A twin came to be.",
+            Self::Updated => "Properties or geometry of a twin changed.",
+            Self::Deleted => "A twin is gone.",
+            Self::Related => "A relationship came to be.",
+            Self::Rerelated => "Properties of a relationship changed.",
+            Self::Unrelated => "A relationship is gone.",
+            Self::Reading => "A measurement arrived.",
+            Self::Gap => {
+                "The last event: what came after the position is no longer kept. Query again and \
+                 subscribe after that answer's position."
+            }
+            Self::Reset => {
+                "The last event: the schema or a policy changed since. Query again and subscribe \
+                 after that answer's position."
+            }
+        }
+    }
+}

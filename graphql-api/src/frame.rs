@@ -129,9 +129,11 @@ impl Frame {
             let answer = self.schema.execute(request).await;
             if !answer.errors.is_empty() {
                 let faults = answer.errors.into_iter().map(Fault::from);
-                return Err(faults
-                    .map(|fault| suggest_input(fault, &self.sdl))
-                    .collect());
+                let suggest = |fault| suggest_input(fault, &self.sdl);
+                let mut faults: Vec<_> = faults.map(suggest).collect();
+                // The frame says everything about a subscription twice.
+                faults.dedup();
+                return Err(faults);
             }
         }
         let document = Arc::new(Document {

@@ -1,7 +1,9 @@
 //! The service face: GraphQL over one live twin, its console, a start page, metrics and health.
 //!
 //! ```text
-//! POST /graphql ─► guard ─► frame (parse, validate) ─► exec (plan, one View, JSON bytes)
+//! POST /graphql ─► guard ─► frame (parse, validate) ─► exec ─► query: one View ─► JSON bytes
+//! /graphql/ws ───►                                      ├───► mutation: commit, record
+//!                                                       └───► subscription: follow, event by event
 //! ```
 //!
 //! # Invariants
@@ -12,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod changes;
 mod error;
 mod exec;
 mod frame;

@@ -75,3 +75,24 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 128;
 pub const MAX_ARGUMENT_VALUES: u64 = 500_000;
 /// Bytes of a text that count as one value.
 pub const TEXT_BYTES_A_VALUE: u64 = 16;
+/// Most sockets at once.
+pub const MAX_SOCKETS: usize = 512;
+/// Most queries, mutations and subscriptions under way on one socket.
+pub const MAX_OPERATIONS_PER_SOCKET: usize = 16;
+/// Most subscriptions at once, of all sockets. One that is far behind holds what it reads from the
+/// store ([`CATCH_UP_BYTES`](twin_core::CATCH_UP_BYTES)).
+pub const MAX_SUBSCRIPTIONS: usize = 1_024;
+/// Most bytes of the id that a client gives an operation on its socket.
+pub const MAX_OPERATION_ID_BYTES: usize = 128;
+/// How long a new socket may take for `connection_init`.
+pub const INIT_PATIENCE: Duration = Duration::from_secs(3);
+/// How often a socket is pinged; one that was not heard of since the last time is closed.
+pub const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long a client may take to accept one message.
+pub const SEND_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a client may take to answer that its socket closes.
+pub const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// Most events of a subscription that are written before the client takes them.
+pub const MAX_EVENTS_AHEAD: usize = 64;
+/// Bytes of such events after which no further one is written.
+pub const MAX_EVENT_BYTES_AHEAD: usize = 256 << 10;

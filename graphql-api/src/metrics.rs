@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use twin_core::Twin;
 
 use crate::error::Code;
-use crate::limits::MAX_CONCURRENT_REQUESTS;
+use crate::limits::{MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CodeLabel {
@@ -45,14 +45,24 @@ pub(crate) struct Metrics {
     requests: Family<CodeLabel, Counter>,
     seconds: Histogram,
     refused: Counter,
+    events: Counter,
+}
+
+/// What is taken at once of what is bounded.
+#[derive(Debug)]
+pub(crate) struct Places {
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) sockets: Arc<Semaphore>,
+    pub(crate) subscriptions: Arc<Semaphore>,
 }
 
 impl Metrics {
-    pub(crate) fn new(twin: Twin, room: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(twin: Twin, places: Places) -> Self {
         let requests = Family::default();
         // 50 us to 26 s.
         let seconds = Histogram::new(exponential_buckets(50e-6, 3.0, 13));
         let refused = Counter::default();
+        let events = Counter::default();
         let mut registry = Registry::default();
         registry.register(
             "twin_graphql_requests",
@@ -69,13 +79,23 @@ impl Metrics {
             "Requests refused for their Host or Origin, or for want of room",
             refused.clone(),
         );
-        registry.register_collector(Box::new(TwinCollector { twin, room }));
+        registry.register(
+            "twin_subscription_events",
+            "Events that subscriptions were sent",
+            events.clone(),
+        );
+        registry.register_collector(Box::new(TwinCollector { twin, places }));
         Self {
             registry,
             requests,
             seconds,
             refused,
+            events,
         }
+    }
+
+    pub(crate) fn event(&self) {
+        self.events.inc();
     }
 
     pub(crate) fn answered(&self, codes: &[Code], took: Duration) {
@@ -105,8 +125,7 @@ fn gauge(count: usize) -> i64 {
 #[derive(Debug)]
 struct TwinCollector {
     twin: Twin,
-    /// Places for requests that are worked on.
-    room: Arc<Semaphore>,
+    places: Places,
 }
 
 impl Collector for TwinCollector {
@@ -139,12 +158,23 @@ impl Collector for TwinCollector {
         let view = self.twin.view();
         let (waiting, limit) = self.twin.queue();
         let writes = i64::from(self.twin.stopped().is_none());
-        let working = MAX_CONCURRENT_REQUESTS - self.room.available_permits();
+        let Places {
+            room,
+            sockets,
+            subscriptions,
+        } = &self.places;
+        let taken = |places: &Semaphore, all: usize| gauge(all - places.available_permits());
         let gauges = [
             (
                 "twin_http_working",
                 "Requests that are worked on, those included that nobody waits for any more",
-                gauge(working),
+                taken(room, MAX_CONCURRENT_REQUESTS),
+            ),
+            ("twin_sockets", "Open sockets", taken(sockets, MAX_SOCKETS)),
+            (
+                "twin_subscriptions",
+                "Subscriptions under way",
+                taken(subscriptions, MAX_SUBSCRIPTIONS),
             ),
             (
                 "twin_queue_requests",

@@ -4,18 +4,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection, SelectionSet};
+use async_graphql::Positioned;
+use async_graphql::parser::types::{
+    ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet,
+};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value as Json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use twin_core::{Position, Principal, Receipt, Twin, View};
 
 use crate::api::Api;
+use crate::changes::Changes;
 use crate::error::{Code, Fault};
 use crate::exec::{self, Answer, Cost, Deed, Done, Turn, Variables};
 use crate::frame::{self, Document, Frame};
-use crate::limits::{AFTER_PATIENCE, MAX_CONCURRENT_REQUESTS, ROOM_PATIENCE};
-use crate::metrics::Metrics;
+use crate::limits::{
+    AFTER_PATIENCE, MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS, REQUEST_TIMEOUT,
+    ROOM_PATIENCE,
+};
+use crate::metrics::{Metrics, Places};
 use crate::schema::{self, SchemaError};
 
 /// Runs one read-only SurrealQL text; answers a list with a result or an error for each statement,
@@ -62,6 +69,12 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     /// Requests that may be worked on at once.
     pub(crate) room: Arc<Semaphore>,
+    /// Sockets that may be open at once.
+    pub(crate) sockets: Arc<Semaphore>,
+    /// Subscriptions that may be under way at once.
+    pub(crate) subscriptions: Arc<Semaphore>,
+    /// Whether sockets have to end.
+    pub(crate) closing: watch::Sender<bool>,
     /// Who writes, as long as nobody has to say who asks.
     pub(crate) principal: Principal,
 }
@@ -82,12 +95,42 @@ pub(crate) struct Question {
 pub(crate) type Room = Arc<OwnedSemaphorePermit>;
 
 /// A request that is valid and within its limits.
-struct Prepared {
+#[derive(Debug)]
+pub(crate) struct Prepared {
     document: Arc<Document>,
     operation: Option<String>,
     variables: Variables,
     cost: Cost,
     room: Option<Room>,
+}
+
+impl Prepared {
+    /// What the executor needs of it.
+    pub(crate) fn parts(
+        &self,
+    ) -> Result<
+        (
+            &ExecutableDocument,
+            &Positioned<OperationDefinition>,
+            &Variables,
+        ),
+        Fault,
+    > {
+        let Self {
+            document,
+            operation,
+            variables,
+            ..
+        } = self;
+        let operation = frame::operation(&document.parsed, operation.as_deref())?;
+        Ok((&document.parsed, operation, variables))
+    }
+}
+
+/// What becomes of a request.
+pub(crate) enum Reply {
+    Answer(Answer),
+    Changes(Box<Changes>),
 }
 
 impl Service {
@@ -96,7 +139,14 @@ impl Service {
         let api = Api::new(Arc::clone(twin.view().ontology()));
         let frame = Frame::new(schema::build(&api)?);
         let room = Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS));
-        let metrics = Metrics::new(twin.clone(), Arc::clone(&room));
+        let sockets = Arc::new(Semaphore::new(MAX_SOCKETS));
+        let subscriptions = Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS));
+        let places = Places {
+            room: Arc::clone(&room),
+            sockets: Arc::clone(&sockets),
+            subscriptions: Arc::clone(&subscriptions),
+        };
+        let metrics = Metrics::new(twin.clone(), places);
         let principal = Principal::new(LOCAL_PRINCIPAL)
             .map_err(|error| SchemaError::Invalid(error.to_string()))?;
         Ok(Self {
@@ -107,6 +157,9 @@ impl Service {
                 options,
                 metrics,
                 room,
+                sockets,
+                subscriptions,
+                closing: watch::Sender::new(false),
                 principal,
             }),
         })
@@ -139,16 +192,38 @@ impl Service {
         }
     }
 
+    /// The answer to a query or mutation.
     pub(crate) async fn answer(&self, question: Question) -> Answer {
-        let started = Instant::now();
-        let answer = self.work(question).await;
-        self.inner
-            .metrics
-            .answered(&answer.codes, started.elapsed());
-        answer
+        match self.reply(question).await {
+            Reply::Answer(answer) => answer,
+            Reply::Changes(_) => {
+                let message = "subscriptions are offered over graphql-transport-ws at /graphql/ws";
+                let position = self.inner.twin.view().position();
+                exec::refusal(vec![Fault::invalid(message)], &position)
+            }
+        }
     }
 
-    async fn work(&self, mut question: Question) -> Answer {
+    /// The answer to a query or mutation, or the changes of a subscription.
+    pub(crate) async fn reply(&self, question: Question) -> Reply {
+        let started = Instant::now();
+        let reply = self.work(question).await;
+        let codes = match &reply {
+            Reply::Answer(answer) => answer.codes.as_slice(),
+            Reply::Changes(_) => &[],
+        };
+        self.inner.metrics.answered(codes, started.elapsed());
+        reply
+    }
+
+    /// Ends all sockets and waits until they are gone; no new ones are taken.
+    pub async fn close(&self) {
+        self.inner.closing.send_replace(true);
+        // An error says that the places are gone, and so are the sockets.
+        drop(self.inner.sockets.acquire_many(MAX_SOCKETS as u32).await);
+    }
+
+    async fn work(&self, mut question: Question) -> Reply {
         let twin = &self.inner.twin;
         let view = match &question.after {
             None => Some(twin.view()),
@@ -163,11 +238,11 @@ impl Service {
                     AFTER_PATIENCE.as_secs()
                 ),
             );
-            return exec::refusal(vec![fault], &twin.view().position());
+            return Reply::Answer(exec::refusal(vec![fault], &twin.view().position()));
         };
         match self.plan_and_run(&view, &mut question).await {
-            Ok(answer) => answer,
-            Err(faults) => exec::refusal(faults, &view.position()),
+            Ok(reply) => reply,
+            Err(faults) => Reply::Answer(exec::refusal(faults, &view.position())),
         }
     }
 
@@ -175,7 +250,7 @@ impl Service {
         &self,
         view: &View,
         question: &mut Question,
-    ) -> Result<Answer, Vec<Fault>> {
+    ) -> Result<Reply, Vec<Fault>> {
         let inner = &self.inner;
         let one = |fault| vec![fault];
         let document = inner.frame.document(&question.query).await?;
@@ -202,10 +277,11 @@ impl Service {
                     .frame
                     .introspect(&document, name.as_deref(), variables)
                     .await;
-                return Ok(exec::introspection(answer, &view.position()));
+                let answer = exec::introspection(answer, &view.position());
+                return Ok(Reply::Answer(answer));
             }
         }
-        let (ty, pos) = (operation.node.ty, operation.pos);
+        let ty = operation.node.ty;
         let prepared = Arc::new(Prepared {
             operation: name,
             variables,
@@ -214,35 +290,39 @@ impl Service {
             document,
         });
         match ty {
-            OperationType::Query => self.query_now(view, prepared).await.map_err(one),
-            OperationType::Mutation => self.mutate(prepared).await.map_err(one),
-            OperationType::Subscription => {
-                let message = "subscriptions are offered over graphql-transport-ws at /graphql/ws";
-                Err(one(Fault::invalid(message).at(pos)))
-            }
+            OperationType::Query => self.query_now(view, prepared).await.map(Reply::Answer),
+            OperationType::Mutation => self.mutate(prepared).await.map(Reply::Answer),
+            OperationType::Subscription => self
+                .subscribe(view, prepared)
+                .map(|changes| Reply::Changes(Box::new(changes))),
         }
+        .map_err(one)
     }
 
     async fn query_now(&self, view: &View, prepared: Arc<Prepared>) -> Result<Answer, Fault> {
         let (service, view) = (self.clone(), view.clone());
         work(prepared, move |prepared| {
-            let Prepared {
-                document,
-                operation,
-                variables,
-                ..
-            } = prepared;
-            let operation = frame::operation(&document.parsed, operation.as_deref())?;
+            let (document, operation, variables) = prepared.parts()?;
             let api = &service.inner.api;
-            Ok(exec::query(
-                api,
-                &view,
-                &document.parsed,
-                operation,
-                variables,
-            ))
+            Ok(exec::query(api, &view, document, operation, variables))
         })
         .await?
+    }
+
+    fn subscribe(&self, view: &View, prepared: Arc<Prepared>) -> Result<Changes, Fault> {
+        let (document, operation, variables) = prepared.parts()?;
+        let (watch, from) = exec::watch(&self.inner.api, view, document, operation, variables)?;
+        let place = Arc::clone(&self.inner.subscriptions).try_acquire_owned();
+        let place = place.map_err(|_none_free| {
+            Fault::new(
+                Code::Limited,
+                format!(
+                    "{MAX_SUBSCRIPTIONS} subscriptions are under way, and no more are taken \
+                     (MAX_SUBSCRIPTIONS): try again later"
+                ),
+            )
+        })?;
+        Changes::new(self.clone(), prepared, watch, &from, place)
     }
 
     /// Does the fields of a mutation one after another; the first that is refused ends it.
@@ -251,20 +331,13 @@ impl Service {
         loop {
             let (service, place) = (self.clone(), done.len());
             let turn = work(Arc::clone(&prepared), move |prepared| {
-                let Prepared {
-                    document,
-                    operation,
-                    variables,
-                    ..
-                } = prepared;
-                let operation = frame::operation(&document.parsed, operation.as_deref())?;
+                let (document, operation, variables) = prepared.parts()?;
                 let Inner {
                     twin,
                     api,
                     principal,
                     ..
                 } = &*service.inner;
-                let document = &document.parsed;
                 let view = twin.view();
                 exec::turn(api, &view, document, operation, variables, principal, place)
             });
@@ -297,23 +370,11 @@ impl Service {
                 }
             }
         }
-        let Prepared {
-            document,
-            operation,
-            variables,
-            ..
-        } = &*prepared;
-        let operation = frame::operation(&document.parsed, operation.as_deref())?;
+        let (document, operation, variables) = prepared.parts()?;
         // After the commits, so the position that the answer names holds them.
         let view = self.inner.twin.view();
-        exec::mutation(
-            &self.inner.api,
-            &view,
-            &document.parsed,
-            operation,
-            variables,
-            &done,
-        )
+        let api = &self.inner.api;
+        exec::mutation(api, &view, document, operation, variables, &done)
     }
 
     async fn carry_out(&self, deed: Deed, prepared: &Prepared) -> Result<Receipt, Fault> {
@@ -364,6 +425,18 @@ pub(crate) fn no_room() -> Fault {
         format!(
             "too many requests at once: {MAX_CONCURRENT_REQUESTS} are being answered \
              (MAX_CONCURRENT_REQUESTS); try again"
+        ),
+    )
+}
+
+/// What a request is told that took too long as a whole.
+pub(crate) fn too_slow() -> Fault {
+    Fault::new(
+        Code::Timeout,
+        format!(
+            "the request took longer than {} s (REQUEST_TIMEOUT); what it wrote may be done all \
+             the same: read before you repeat it",
+            REQUEST_TIMEOUT.as_secs()
         ),
     )
 }

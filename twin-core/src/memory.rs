@@ -39,6 +39,16 @@ struct State {
     dead_letters: Vec<DeadLetter>,
     fault: Option<Fault>,
     commits: u64,
+    forgotten: Option<Forgotten>,
+}
+
+/// What followers find of groups that the store no longer shows.
+#[derive(Debug)]
+struct Forgotten {
+    /// Oldest offset that can be followed from.
+    oldest: u64,
+    /// What the ontology lacks; `None` where retention has passed.
+    foreign: Option<String>,
 }
 
 impl MemoryStore {
@@ -58,6 +68,15 @@ impl MemoryStore {
     /// The dead letters that were made durable, oldest first.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         self.lock().dead_letters.clone()
+    }
+
+    /// Lets followers find nothing before an offset: as after retention, or, with a name, as after
+    /// the ontology lost it.
+    pub fn forget(&self, oldest: u64, foreign: Option<&str>) {
+        self.lock().forgotten = Some(Forgotten {
+            oldest,
+            foreign: foreign.map(str::to_owned),
+        });
     }
 
     /// How many groups were made durable.
@@ -199,6 +218,16 @@ impl Store for MemoryStore {
         /// A rough size is enough here: the bound is about memory of a real store's reader.
         const ITEM_BYTES: usize = 256;
         let state = self.lock();
+        if let Some(Forgotten { oldest, foreign }) = &state.forgotten
+            && from < *oldest
+        {
+            let oldest = *oldest;
+            let kept = match foreign.clone() {
+                Some(what) => Kept::Foreign { what },
+                None => Kept::Gap { oldest },
+            };
+            return async move { Ok(kept) }.boxed();
+        }
         let mut bytes = 0;
         let groups = state
             .groups

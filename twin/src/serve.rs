@@ -117,7 +117,7 @@ pub(crate) async fn serve(
         .map_err(|error| Failure::failed(format!("HTTP: {error}")))?;
     let mqtt_addr = mqtt.local_addr();
     let position = nation.twin.view().position();
-    let app = graphql_api::router(service).into_make_service();
+    let app = graphql_api::router(service.clone()).into_make_service();
     let http = axum::serve(doors.http, app).with_graceful_shutdown(stop.clone().wait());
     let http = tokio::spawn(http.into_future());
     let mqtt = tokio::spawn(mqtt.run(stop.clone().wait()));
@@ -144,10 +144,10 @@ pub(crate) async fn serve(
     if !json {
         output::note("draining …");
     }
-    let drained = tokio::time::timeout(DRAIN, async { tokio::join!(http, mqtt) }).await;
-    match drained {
-        Ok((Ok(Ok(())), Ok(()))) => {}
-        Ok((http, mqtt)) => {
+    let drained = async { tokio::join!(http, mqtt, service.close()) };
+    match tokio::time::timeout(DRAIN, drained).await {
+        Ok((Ok(Ok(())), Ok(()), ())) => {}
+        Ok((http, mqtt, ())) => {
             tracing::error!(?http, ?mqtt, "a service ended badly");
         }
         // Streams that never end by themselves are cut here.

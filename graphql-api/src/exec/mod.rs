@@ -4,6 +4,7 @@
 //! - One request sees one [`View`]; `extensions.position` names it.
 //! - Keys of an answer come in the order of the query's text.
 
+mod change;
 mod cost;
 mod filter;
 mod meaning;
@@ -23,10 +24,12 @@ use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 use serde_json::{Map, Value as Json};
 use twin_core::{Position, Principal, View};
 
+pub(crate) use self::change::{Event, Subject, Watch};
 pub(crate) use self::cost::Cost;
 use self::page::Clock;
 use self::plan::Planner;
-use self::run::{Reported, Run, Step, write_json};
+pub(crate) use self::run::write_json;
+use self::run::{Reported, Run, Step};
 use self::select::Ask;
 pub(crate) use self::variables::Variables;
 pub(crate) use self::write::{Deed, Done, Turn};
@@ -72,7 +75,9 @@ pub(crate) fn query(
     let clock = Clock::start();
     let planner = planner(api, document, variables);
     let fields = root::plan(planner, view, &clock, &operation.node.selection_set.node);
-    answer(view, planner, clock, |run| run.query(&fields))
+    answer(view, planner, clock, &view.position(), |run| {
+        run.query(&fields)
+    })
 }
 
 fn planner<'q>(
@@ -119,8 +124,40 @@ pub(crate) fn mutation(
 ) -> Result<Answer, Fault> {
     let planner = planner(api, document, variables);
     let fields = write::plan(planner, &operation.node.selection_set.node)?;
-    Ok(answer(view, planner, Clock::start(), |run| {
+    let here = view.position();
+    Ok(answer(view, planner, Clock::start(), &here, |run| {
         run.mutation(&fields, done);
+    }))
+}
+
+/// Which changes a subscription follows, and from where.
+pub(crate) fn watch(
+    api: &Api,
+    view: &View,
+    document: &ExecutableDocument,
+    operation: &Positioned<OperationDefinition>,
+    variables: &Variables,
+) -> Result<(Watch, Position), Fault> {
+    let planner = planner(api, document, variables);
+    change::watch(planner, view, &operation.node.selection_set.node)
+}
+
+/// Writes events of a subscription, each as the body of an answer when it is asked for.
+pub(crate) fn events<'e>(
+    api: &'e Api,
+    view: &'e View,
+    document: &'e ExecutableDocument,
+    operation: &'e Positioned<OperationDefinition>,
+    variables: &'e Variables,
+    events: &'e [Event<'e>],
+) -> Result<impl Iterator<Item = Vec<u8>> + 'e, Fault> {
+    let planner = planner(api, document, variables);
+    let field = [change::plan(planner, &operation.node.selection_set.node)?];
+    Ok(events.iter().map(move |event| {
+        let written = answer(view, planner, Clock::start(), &event.position, |run| {
+            run.event(&field, event);
+        });
+        written.body
     }))
 }
 
@@ -128,6 +165,7 @@ fn answer<'q>(
     view: &View,
     planner: Planner<'q>,
     clock: Clock,
+    position: &Position,
     write: impl FnOnce(&mut Run<'_, 'q>),
 ) -> Answer {
     /// Grows to a page of some hundred rows without moving often.
@@ -147,7 +185,7 @@ fn answer<'q>(
         out.extend_from_slice(b",\"errors\":");
         write_errors(&mut out, &errors, more_errors);
     }
-    finish(&mut out, &view.position());
+    finish(&mut out, position);
     Answer {
         body: out,
         codes,

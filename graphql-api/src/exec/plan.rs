@@ -48,6 +48,27 @@ impl<'q, K> Field<'q, K> {
     }
 }
 
+impl<'q, K> Field<'q, K> {
+    /// The same field, its kind decided.
+    pub(crate) fn map<L>(
+        self,
+        kind: impl FnOnce(K) -> Result<L, Fault>,
+    ) -> Result<Field<'q, L>, Fault> {
+        let Self {
+            key,
+            head,
+            pos,
+            kind: undecided,
+        } = self;
+        Ok(Field {
+            key,
+            head,
+            pos,
+            kind: kind(undecided).map_err(|fault| fault.at(pos))?,
+        })
+    }
+}
+
 /// What is asked of twins: plans by class, made when needed.
 #[derive(Debug)]
 pub(crate) struct Twins<'q> {

@@ -7,9 +7,10 @@
 //! - The bytes are bounded, and so is the time.
 
 use async_graphql::Pos;
-use ontology::Value;
-use twin_core::{Latest, Receipt, TwinRef, View};
+use ontology::{RelationshipKind, Value};
+use twin_core::{EdgeState, Latest, Position, Receipt, Recorded, TwinRef, TwinState, Values, View};
 
+use super::change::{ChangePart, EdgePart as EdgeChangePart, Event, RecordedPart, Subject};
 use super::order::Order;
 use super::page::{self, Clock, Page, Row};
 use super::plan::{
@@ -108,6 +109,153 @@ impl<'v, 'q> Run<'v, 'q> {
                 ReceiptPart::Position => run.quoted(&receipt.position.to_string()),
                 ReceiptPart::Changes => run.json(&receipt.changes),
                 ReceiptPart::Repeated => run.json(&receipt.repeated),
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes the value of `data` for an event of a subscription.
+    pub(crate) fn event(
+        &mut self,
+        field: &[Field<'q, Vec<Field<'q, ChangePart<'q>>>>],
+        event: &Event<'_>,
+    ) {
+        self.data(field, |run, field| {
+            run.object(&field.kind, |run, part| run.change(event, part))
+        });
+    }
+
+    fn change(&mut self, event: &Event<'_>, part: &Field<'q, ChangePart<'q>>) -> Written {
+        let Event {
+            position,
+            kind,
+            origin,
+            subject,
+        } = event;
+        match (&part.kind, subject) {
+            (ChangePart::Typename, _) => self.quoted("Change"),
+            (ChangePart::Position, _) => self.quoted(&position.to_string()),
+            (ChangePart::Kind, _) => self.quoted(kind.as_str()),
+            (ChangePart::At, _) => match origin {
+                Some((at, _)) => self.value(&Show::Plain, &Value::DateTime(*at))?,
+                None => self.text("null"),
+            },
+            (ChangePart::Principal, _) => match origin {
+                Some((_, principal)) => self.quoted(principal.as_str()),
+                None => self.text("null"),
+            },
+            (ChangePart::Id, subject) => match subject.twin() {
+                Some((id, _)) => self.quoted(id.as_str()),
+                None => self.text("null"),
+            },
+            (ChangePart::Class, subject) => match subject.twin() {
+                Some((_, class)) => self.quoted(&self.planner.api.class(class).name),
+                None => self.text("null"),
+            },
+            (
+                ChangePart::Before(twins),
+                Subject::Twin {
+                    before: Some(twin), ..
+                },
+            )
+            | (
+                ChangePart::After(twins),
+                Subject::Twin {
+                    after: Some(twin), ..
+                },
+            ) => return self.nullable(|run| run.state(position, twin, twins)),
+            (ChangePart::Relationship(parts), Subject::Relationship { before, after }) => {
+                return self.changed_relationship(parts, *before, *after);
+            }
+            (ChangePart::Reading(parts), Subject::Reading(reading)) => {
+                let arrived = origin.map(|(at, _)| at);
+                return self.recorded(parts, reading, arrived);
+            }
+            (
+                ChangePart::Before(_)
+                | ChangePart::After(_)
+                | ChangePart::Relationship(_)
+                | ChangePart::Reading(_),
+                _,
+            ) => self.text("null"),
+        }
+        Ok(())
+    }
+
+    /// A twin as a change holds it.
+    fn state(&mut self, at: &Position, twin: &TwinState, twins: &Twins<'q>) -> Written {
+        let plan = twins.plan(self.planner, twin.class);
+        let class = self.planner.api.class(twin.class);
+        self.object(&plan, |run, field| {
+            match &field.kind {
+                Member::Typename | Member::Class => run.quoted(&class.name),
+                Member::Id => run.quoted(twin.id.as_str()),
+                Member::Revision => match at.lanes() {
+                    [(lane, _)] => run.quoted(&Position::of(lane, twin.revision).to_string()),
+                    _ => run.text("null"),
+                },
+                Member::Geometry => match &twin.geometry {
+                    Some(shape) => shape.write_geojson(&mut run.out),
+                    None => run.text("null"),
+                },
+                Member::Property(column, show) => match &twin.values[*column] {
+                    Some(value) => run.value(show, value)?,
+                    None => run.text("null"),
+                },
+                // Refused when the subscription began.
+                Member::Null | Member::Reading(..) | Member::One(..) | Member::Related(_) => {
+                    run.text("null");
+                }
+                Member::Failed(fault) => return Err(run.fail(fault.clone(), field.pos)),
+            }
+            Ok(())
+        })
+    }
+
+    fn changed_relationship<'e>(
+        &mut self,
+        parts: &[Field<'q, EdgeChangePart>],
+        before: Option<&'e EdgeState>,
+        after: Option<&'e EdgeState>,
+    ) -> Written {
+        let Some(edge) = after.or(before) else {
+            self.text("null");
+            return Ok(());
+        };
+        let kind = self.planner.api.ontology.relationship(edge.relationship);
+        self.object(parts, |run, part| {
+            let values = |edge: Option<&'e EdgeState>| edge.map(|edge| &edge.values);
+            match part.kind {
+                EdgeChangePart::Typename => run.quoted("ChangedRelationship"),
+                EdgeChangePart::Name => run.quoted(&kind.name),
+                EdgeChangePart::Source => run.quoted(edge.source.as_str()),
+                EdgeChangePart::Target => run.quoted(edge.target.as_str()),
+                EdgeChangePart::Properties => run.properties(kind, values(after)),
+                EdgeChangePart::Before => run.properties(kind, values(before)),
+            }
+            Ok(())
+        })
+    }
+
+    fn recorded(
+        &mut self,
+        parts: &[Field<'q, RecordedPart>],
+        reading: &Recorded,
+        arrived: Option<i64>,
+    ) -> Written {
+        let telemetry =
+            &self.planner.api.class(reading.class).telemetry[reading.telemetry as usize];
+        self.object(parts, |run, part| {
+            match part.kind {
+                RecordedPart::Typename => run.quoted("RecordedReading"),
+                RecordedPart::Telemetry => run.quoted(&telemetry.name),
+                RecordedPart::Value => run.value(&Show::Plain, &reading.value)?,
+                RecordedPart::Unit => run.json(&telemetry.unit.as_deref()),
+                RecordedPart::Ts => run.value(&Show::Plain, &Value::DateTime(reading.ts))?,
+                RecordedPart::Arrived => match arrived {
+                    Some(at) => run.value(&Show::Plain, &Value::DateTime(at))?,
+                    None => run.text("null"),
+                },
             }
             Ok(())
         })
@@ -344,10 +492,15 @@ impl<'v, 'q> Run<'v, 'q> {
             twin_core::Direction::Out => (*twin, row.twin),
             twin_core::Direction::In => (row.twin, *twin),
         };
-        let names = &self.planner.api.ontology.relationship(via).properties;
-        let values = self.view.relationship(via, source, target);
+        let kind = self.planner.api.ontology.relationship(via);
+        self.properties(kind, self.view.relationship(via, source, target));
+    }
+
+    /// Properties of a relationship; null if it has none.
+    fn properties(&mut self, kind: &RelationshipKind, values: Option<&Values>) {
+        let values = values.into_iter().flat_map(|values| values.iter());
         let mut any = false;
-        for (property, value) in names.iter().zip(values.into_iter().flat_map(|v| v.iter())) {
+        for (property, value) in kind.properties.iter().zip(values) {
             let Some(value) = value else { continue };
             self.out.push(if any { b',' } else { b'{' });
             any = true;

@@ -4,15 +4,16 @@
 //! the answers): its Host or Origin gives it away.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::error::{Code, Fault};
+use crate::error::Fault;
 use crate::limits::{MAX_BODY_BYTES, REQUEST_TIMEOUT};
-use crate::service::{Room, Service, no_room};
+use crate::service::{Room, Service, no_room, too_slow};
 
 /// Refuses a body by the length it announces, before anything of it is read or waited for.
 pub(super) async fn announced_length(request: Request, next: Next) -> Response {
@@ -146,22 +147,18 @@ pub(super) async fn room(
 
 /// Bounds the time of a whole request.
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
-    if let Ok(response) = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        return response;
+    within(REQUEST_TIMEOUT, next.run(request)).await
+}
+
+async fn within(patience: Duration, response: impl Future<Output = Response>) -> Response {
+    match tokio::time::timeout(patience, response).await {
+        Ok(response) => response,
+        Err(_elapsed) => refused(StatusCode::GATEWAY_TIMEOUT, &too_slow()),
     }
-    let message = format!(
-        "the request took longer than {} s (REQUEST_TIMEOUT); what it wrote may be done all the \
-         same: read before you repeat it",
-        REQUEST_TIMEOUT.as_secs()
-    );
-    refused(
-        StatusCode::GATEWAY_TIMEOUT,
-        &Fault::new(Code::Timeout, message),
-    )
 }
 
 /// An answer of the door itself, in the form of GraphQL's errors.
-fn refused(status: StatusCode, fault: &Fault) -> Response {
+pub(super) fn refused(status: StatusCode, fault: &Fault) -> Response {
     let error = serde_json::json!({
         "message": fault.message, "extensions": {"code": fault.code.as_str()}
     });
@@ -171,6 +168,15 @@ fn refused(status: StatusCode, fault: &Fault) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_gets_an_error_with_its_code() {
+        let answer = within(Duration::ZERO, std::future::pending()).await;
+        assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 10).await;
+        let body: serde_json::Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert_eq!(body["errors"][0]["extensions"]["code"], "TIMEOUT");
+    }
 
     #[test]
     fn only_this_machine_is_loopback() {

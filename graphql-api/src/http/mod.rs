@@ -9,6 +9,7 @@ mod graphql;
 mod guard;
 mod health;
 mod page;
+mod socket;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -38,6 +39,7 @@ pub fn router(service: Service) -> Router {
     Router::new()
         .route("/", get(page::start))
         .route("/graphql", post(graphql::post).get(console::page))
+        .route("/graphql/ws", get(socket::upgrade))
         .route("/graphql/schema.graphql", get(graphql::sdl))
         .route("/graphql/console/{file}", get(console::asset))
         .route("/surql", post(graphql::surql))

@@ -6,6 +6,7 @@
 //! - Nothing here answers anything. The frame validates and introspects; answers are made by
 //!   `exec`, which never lets the frame resolve a field.
 
+mod changes;
 mod inputs;
 mod values;
 mod writes;
@@ -50,7 +51,11 @@ pub enum SchemaError {
 /// The schema of an ontology.
 pub(crate) fn build(api: &Api) -> Result<Schema, SchemaError> {
     let mut types = Types {
-        builder: Some(Schema::build("Query", Some("Mutation"), None)),
+        builder: Some(Schema::build(
+            "Query",
+            Some("Mutation"),
+            Some("Subscription"),
+        )),
         made: BTreeMap::new(),
     };
     scalars(&mut types)?;
@@ -64,6 +69,7 @@ pub(crate) fn build(api: &Api) -> Result<Schema, SchemaError> {
     }
     types.add("the API", query(api))?;
     types.add("the API", writes::mutation(api))?;
+    changes::declare(&mut types)?;
     let builder = types.builder.take();
     let finished = builder.map(|builder| {
         builder

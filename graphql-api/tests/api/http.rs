@@ -27,6 +27,11 @@ fn get(path: &str) -> Request<Body> {
         .unwrap()
 }
 
+/// What `/metrics` says.
+pub(crate) async fn metrics(world: &World) -> String {
+    text(send(world, get("/metrics")).await).await
+}
+
 fn post() -> axum::http::request::Builder {
     Request::post("/graphql")
         .header("host", "127.0.0.1:8080")
@@ -160,7 +165,7 @@ async fn health_and_metrics_tell_the_twins_state() {
     send(&world, ask("{ nothing }")).await;
     assert_eq!(send(&world, get("/healthz")).await.status(), 200);
     assert_eq!(send(&world, get("/readyz")).await.status(), 200);
-    let metrics = text(send(&world, get("/metrics")).await).await;
+    let metrics = metrics(&world).await;
     for line in [
         "twin_graphql_requests_total{code=\"UNKNOWN_NAME\"} 1",
         "twin_twins{class=\"Clinic\"} 3",

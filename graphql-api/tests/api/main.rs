@@ -8,4 +8,6 @@ mod lists;
 mod mutations;
 mod queries;
 mod schema;
+mod socket;
+mod subscriptions;
 mod world;

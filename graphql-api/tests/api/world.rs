@@ -73,8 +73,16 @@ impl World {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
+        Self::open(MemoryStore::new(ontology()), options).await
+    }
+
+    /// A service over what a store holds.
+    pub(crate) async fn over(store: MemoryStore) -> Self {
+        Self::open(store, Options::default()).await
+    }
+
+    async fn open(store: MemoryStore, options: Options) -> Self {
         let ontology = ontology();
-        let store = MemoryStore::new(Arc::clone(&ontology));
         let twin = Twin::open(Arc::new(store.clone()), ontology, Settings::default())
             .await
             .unwrap();
