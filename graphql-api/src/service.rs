@@ -10,13 +10,14 @@ use async_graphql::parser::types::{
 };
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value as Json};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use twin_core::{Position, Principal, Receipt, Twin, View};
 
 use crate::api::Api;
 use crate::changes::Changes;
 use crate::error::{Code, Fault};
-use crate::exec::{self, Answer, Cost, Deed, Done, Turn, Variables};
+use crate::exec::{self, Answer, Cost, Deed, Done, History, Turn, Variables};
 use crate::frame::{self, Document, Frame};
 use crate::limits::{
     AFTER_PATIENCE, MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS, REQUEST_TIMEOUT,
@@ -303,8 +304,15 @@ impl Service {
         let (service, view) = (self.clone(), view.clone());
         work(prepared, move |prepared| {
             let (document, operation, variables) = prepared.parts()?;
-            let api = &service.inner.api;
-            Ok(exec::query(api, &view, document, operation, variables))
+            let Inner { api, twin, .. } = &*service.inner;
+            // Such work is never done on the network's threads, so it may wait for the store.
+            let history = prepared
+                .cost
+                .history
+                .then(|| History::new(twin.clone(), Handle::current()));
+            Ok(exec::query(
+                api, &view, document, operation, variables, history,
+            ))
         })
         .await?
     }

@@ -15,7 +15,7 @@ use super::root::DEFAULT_NEAREST;
 use super::select::{Ask, json_weight};
 use crate::api::{Api, TwinType};
 use crate::error::Fault;
-use crate::limits::{DEFAULT_PAGE, INLINE_WORK, MAX_ARGUMENT_VALUES, MAX_NODES};
+use crate::limits::{DEFAULT_PAGE, INLINE_WORK, MAX_ARGUMENT_VALUES, MAX_NODES, MAX_PAGE};
 
 /// Areas that commonly hold one point: country, province, district, sector, cell, village, and
 /// some more.
@@ -30,6 +30,8 @@ pub(crate) struct Cost {
     pub(crate) scanned: u64,
     /// Values in arguments.
     pub(crate) values: u64,
+    /// Whether the store is asked for history.
+    pub(crate) history: bool,
 }
 
 impl Cost {
@@ -39,8 +41,10 @@ impl Cost {
             nodes,
             scanned,
             values,
+            history,
         } = self;
-        nodes.saturating_add(*scanned).saturating_add(*values) <= INLINE_WORK
+        let work = nodes.saturating_add(*scanned).saturating_add(*values);
+        !history && work <= INLINE_WORK
     }
 }
 
@@ -51,6 +55,8 @@ enum Place {
     Connection(TwinType),
     Edge(TwinType),
     Near,
+    Reading,
+    History,
     Leaf,
 }
 
@@ -71,6 +77,7 @@ pub(crate) fn of(
             .collect(),
         scanned: 0,
         values: 0,
+        history: false,
     };
     let place = if operation.ty == OperationType::Query {
         Place::Root
@@ -80,7 +87,10 @@ pub(crate) fn of(
     };
     let nodes = walk.set(&operation.selection_set.node, place);
     let Walk {
-        scanned, values, ..
+        scanned,
+        values,
+        history,
+        ..
     } = walk;
     if values > MAX_ARGUMENT_VALUES {
         return Err(Fault::too_costly(format!(
@@ -90,7 +100,7 @@ pub(crate) fn of(
     }
     if nodes > MAX_NODES {
         return Err(Fault::too_costly(format!(
-            "the answer could hold {nodes} twins by its `first` arguments, and {MAX_NODES} are allowed (MAX_NODES): \
+            "the answer could hold {nodes} twins and readings by its `first` arguments, and {MAX_NODES} are allowed (MAX_NODES): \
              ask for smaller pages of nested lists, or in steps"
         )));
     }
@@ -98,6 +108,7 @@ pub(crate) fn of(
         nodes,
         scanned,
         values,
+        history,
     })
 }
 
@@ -109,6 +120,7 @@ struct Walk<'a> {
     variables: HashMap<&'a str, u64>,
     scanned: u64,
     values: u64,
+    history: bool,
 }
 
 impl Walk<'_> {
@@ -198,7 +210,9 @@ impl Walk<'_> {
                 Place::Connection(TwinType::Twin),
             ),
             (Place::Twins(TwinType::Any(class) | TwinType::Object(class)), name) => {
-                match self.api.class(class).relationship(name) {
+                let class = self.api.class(class);
+                match class.relationship(name) {
+                    _ if class.telemetry_index(name).is_some() => (1, Place::Reading),
                     Some(relationship) => {
                         let target = self.api.target(relationship.target);
                         if relationship.max == Some(1) {
@@ -210,13 +224,17 @@ impl Walk<'_> {
                     None => return 0,
                 }
             }
+            (Place::Reading, "history") => {
+                self.history = true;
+                (given("first", MAX_PAGE), Place::History)
+            }
             _ => (0, Place::Leaf),
         };
         let each = self.set(set, inner);
         // A twin counts itself where the place is one; a connection's twins count at the list.
         let own = u64::from(matches!(
             inner,
-            Place::Twins(_) | Place::Connection(_) | Place::Near
+            Place::Twins(_) | Place::Connection(_) | Place::Near | Place::History
         ));
         let own = if matches!(
             (place, inner),

@@ -7,6 +7,7 @@
 mod change;
 mod cost;
 mod filter;
+mod history;
 mod meaning;
 mod order;
 mod page;
@@ -26,6 +27,7 @@ use twin_core::{Position, Principal, View};
 
 pub(crate) use self::change::{Event, Subject, Watch};
 pub(crate) use self::cost::Cost;
+pub(crate) use self::history::History;
 use self::page::Clock;
 use self::plan::Planner;
 pub(crate) use self::run::write_json;
@@ -70,13 +72,15 @@ pub(crate) fn query(
     document: &ExecutableDocument,
     operation: &Positioned<OperationDefinition>,
     variables: &Variables,
+    history: Option<History>,
 ) -> Answer {
     // Before planning: regions and points are looked up there.
     let clock = Clock::start();
     let planner = planner(api, document, variables);
     let fields = root::plan(planner, view, &clock, &operation.node.selection_set.node);
     answer(view, planner, clock, &view.position(), |run| {
-        run.query(&fields)
+        run.history = history;
+        run.query(&fields);
     })
 }
 

@@ -7,7 +7,7 @@
 //!   gave the whole list.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ontology::RelationshipId;
 use serde_json::Value as Json;
@@ -69,9 +69,14 @@ impl Clock {
 
     /// Asks the time at once: after a step that may have taken long by itself.
     pub(crate) fn look(&self) {
-        if Instant::now() > self.deadline {
+        if Instant::now() >= self.deadline {
             self.late.set(true);
         }
+    }
+
+    /// The time that is left.
+    pub(crate) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     pub(crate) fn check(&self) -> Result<(), Fault> {

@@ -6,15 +6,17 @@
 //!   with the path it has there.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use async_graphql::Pos;
 use async_graphql::parser::types::SelectionSet;
-use ontology::{ClassId, RelationshipId, Schema};
+use ontology::{ClassId, RelationshipId, Schema, Value};
 use twin_core::Direction;
 
 use super::select::{Ask, Merged};
+use super::variables::shown as shown_json;
 use crate::api::{Api, Shown, TwinType, shown};
 use crate::error::Fault;
 use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
@@ -92,7 +94,7 @@ pub(crate) enum Member<'q> {
     /// No such value in this class.
     Null,
     /// A telemetry by index.
-    Reading(usize, Vec<Field<'q, ReadingPart>>),
+    Reading(usize, Vec<Field<'q, ReadingPart<'q>>>),
     /// A single-valued relationship.
     One(RelationshipId, Twins<'q>),
     /// A connection of related twins.
@@ -122,8 +124,30 @@ pub(crate) enum Part<'q> {
 }
 
 /// A field of a reading.
+#[derive(Debug)]
+pub(crate) enum ReadingPart<'q> {
+    Typename,
+    Value,
+    Unit,
+    Ts,
+    Arrived,
+    History(HistoryPlan<'q>),
+    /// Arguments that do not fit.
+    Failed(Fault),
+}
+
+/// Which earlier readings, and what of them.
+#[derive(Debug)]
+pub(crate) struct HistoryPlan<'q> {
+    /// Times of measurement, microseconds since 1970.
+    pub(crate) ts: Range<i64>,
+    pub(crate) first: usize,
+    pub(crate) fields: Vec<Field<'q, PastPart>>,
+}
+
+/// A field of `PastReading`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum ReadingPart {
+pub(crate) enum PastPart {
     Typename,
     Value,
     Unit,
@@ -347,21 +371,49 @@ impl<'q> Planner<'q> {
         }
     }
 
-    fn reading(self, sets: &[&'q SelectionSet]) -> Vec<Field<'q, ReadingPart>> {
-        let fields = self
-            .ask
-            .fields(sets, &|condition| condition == "Reading")
-            .into_iter();
-        let part = |name: &str| match name {
+    fn reading(self, sets: &[&'q SelectionSet]) -> Vec<Field<'q, ReadingPart<'q>>> {
+        self.object(sets, "Reading", |part| match part.name() {
             "value" => ReadingPart::Value,
             "unit" => ReadingPart::Unit,
             "ts" => ReadingPart::Ts,
             "arrived" => ReadingPart::Arrived,
+            "history" => match self.history(part) {
+                Ok(plan) => ReadingPart::History(plan),
+                Err(fault) => ReadingPart::Failed(fault),
+            },
             _ => ReadingPart::Typename,
+        })
+    }
+
+    fn history(self, merged: &Merged<'q>) -> Result<HistoryPlan<'q>, Fault> {
+        let instant = |name: &str| {
+            let Some(json) = self.ask.argument(merged.field, name) else {
+                return Ok(None);
+            };
+            match Schema::DateTime.parse(&json) {
+                Ok(Value::DateTime(micros)) => Ok(Some(micros)),
+                _ => Err(Fault::invalid(format!(
+                    "`{name}` is {}, not {}",
+                    Schema::DateTime.name(),
+                    shown_json(&json)
+                ))),
+            }
         };
-        fields
-            .map(|merged| Field::new(&merged, part(merged.name())))
-            .collect()
+        let from = instant("from")?.ok_or_else(|| Fault::invalid("`from` is required"))?;
+        let to = instant("to")?.unwrap_or(i64::MAX);
+        let first = self.ask.count(merged.field, "first", MAX_PAGE, MAX_PAGE)?;
+        let fields = self.object(&merged.sets, "PastReading", |part| match part.name() {
+            "value" => PastPart::Value,
+            "unit" => PastPart::Unit,
+            "ts" => PastPart::Ts,
+            "arrived" => PastPart::Arrived,
+            _ => PastPart::Typename,
+        });
+        Ok(HistoryPlan {
+            ts: from..to,
+            first,
+            fields,
+        })
     }
 
     /// What is asked of a connection whose types begin with `prefix`.

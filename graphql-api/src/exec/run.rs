@@ -7,19 +7,20 @@
 //! - The bytes are bounded, and so is the time.
 
 use async_graphql::Pos;
-use ontology::{RelationshipKind, Value};
+use ontology::{RelationshipKind, Telemetry, Value};
 use twin_core::{EdgeState, Latest, Position, Receipt, Recorded, TwinRef, TwinState, Values, View};
 
 use super::change::{ChangePart, EdgePart as EdgeChangePart, Event, RecordedPart, Subject};
+use super::history::History;
 use super::order::Order;
 use super::page::{self, Clock, Page, Row};
 use super::plan::{
-    Connection, ConnectionPart, EdgePart, Field, Member, PagePart, Part, Planner, ReadingPart,
-    RelatedPlan, Show, Twins,
+    Connection, ConnectionPart, EdgePart, Field, HistoryPlan, Member, PagePart, Part, PastPart,
+    Planner, ReadingPart, RelatedPlan, Show, Twins,
 };
 use super::root::{ListPlan, NearPart, NearestPlan, Root};
 use super::write::{self, Done, ReceiptPart};
-use crate::error::Fault;
+use crate::error::{Code, Fault};
 use crate::limits::{MAX_ANSWER_BYTES, MAX_ERRORS};
 
 /// A part of an error's path.
@@ -58,6 +59,8 @@ pub(crate) struct Run<'v, 'q> {
     pub(crate) more_errors: usize,
     path: Vec<Step<'q>>,
     clock: Clock,
+    /// Where earlier readings are asked for, if any are.
+    pub(crate) history: Option<History>,
 }
 
 /// How cursors of a list are made.
@@ -77,6 +80,7 @@ impl<'v, 'q> Run<'v, 'q> {
             more_errors: 0,
             path: Vec::new(),
             clock,
+            history: None,
         }
     }
 
@@ -350,8 +354,7 @@ impl<'v, 'q> Run<'v, 'q> {
             },
             Member::Reading(telemetry, parts) => match view.latest(twin, *telemetry) {
                 Some(latest) => {
-                    let unit = view.class(twin).telemetry[*telemetry].unit.as_deref();
-                    self.reading(parts, latest, unit)?;
+                    self.reading(parts, twin, *telemetry, latest)?;
                 }
                 None => self.text("null"),
             },
@@ -405,21 +408,59 @@ impl<'v, 'q> Run<'v, 'q> {
 
     fn reading(
         &mut self,
-        parts: &[Field<'q, ReadingPart>],
+        parts: &[Field<'q, ReadingPart<'q>>],
+        twin: TwinRef,
+        telemetry: usize,
         latest: &Latest,
-        unit: Option<&str>,
     ) -> Written {
+        let model = &self.view.class(twin).telemetry[telemetry];
+        let instant = |micros| Value::DateTime(micros);
         self.object(parts, |run, part| {
-            match part.kind {
+            match &part.kind {
                 ReadingPart::Typename => run.quoted("Reading"),
                 ReadingPart::Value => run.value(&Show::Plain, &latest.value)?,
-                ReadingPart::Unit => run.json(&unit),
-                ReadingPart::Ts => run.value(&Show::Plain, &Value::DateTime(latest.ts))?,
-                ReadingPart::Arrived => {
-                    run.value(&Show::Plain, &Value::DateTime(latest.arrived))?;
-                }
+                ReadingPart::Unit => run.json(&model.unit.as_deref()),
+                ReadingPart::Ts => run.value(&Show::Plain, &instant(latest.ts))?,
+                ReadingPart::Arrived => run.value(&Show::Plain, &instant(latest.arrived))?,
+                ReadingPart::History(plan) => return run.past(plan, twin, model, part.pos),
+                ReadingPart::Failed(fault) => return Err(run.fail(fault.clone(), part.pos)),
             }
             Ok(())
+        })
+    }
+
+    fn past(
+        &mut self,
+        plan: &HistoryPlan<'q>,
+        twin: TwinRef,
+        telemetry: &Telemetry,
+        pos: Pos,
+    ) -> Written {
+        let found = match &mut self.history {
+            Some(history) => history.readings(self.view, twin, &telemetry.name, plan, &self.clock),
+            None => Err(Fault::new(
+                Code::Internal,
+                "history was not counted in the cost of the question",
+            )),
+        };
+        let found = found.map_err(|fault| match fault.code {
+            // There is no more of it for the twins that follow either.
+            Code::TooCostly | Code::Timeout => self.abort(fault.at(pos)),
+            _ => self.fail(fault, pos),
+        })?;
+        self.array(&found, |run, reading| {
+            run.object(&plan.fields, |run, part| {
+                match part.kind {
+                    PastPart::Typename => run.quoted("PastReading"),
+                    PastPart::Value => run.value(&Show::Plain, &reading.value)?,
+                    PastPart::Unit => run.json(&telemetry.unit.as_deref()),
+                    PastPart::Ts => run.value(&Show::Plain, &Value::DateTime(reading.ts))?,
+                    PastPart::Arrived => {
+                        run.value(&Show::Plain, &Value::DateTime(reading.arrived))?;
+                    }
+                }
+                Ok(())
+            })
         })
     }
 

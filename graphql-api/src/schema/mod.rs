@@ -317,6 +317,43 @@ fn twin_types(types: &mut Types) -> Result<(), SchemaError> {
                     .description("Unit of the value, where the model gives one."),
             )
             .field(field("ts", TypeRef::named_nn("DateTime")).description("When it was measured."))
+            .field(field("arrived", TypeRef::named_nn("DateTime")).description("When it arrived."))
+            .field(
+                field("history", TypeRef::named_nn_list_nn("PastReading"))
+                    .description("Earlier readings as they came, oldest first.")
+                    .argument(inputs::input(
+                        "from",
+                        TypeRef::named_nn("DateTime"),
+                        "Only what was measured then or later.",
+                    ))
+                    .argument(inputs::input(
+                        "to",
+                        TypeRef::named("DateTime"),
+                        "Only what was measured before.",
+                    ))
+                    .argument(
+                        inputs::input(
+                            "first",
+                            TypeRef::named(TypeRef::INT),
+                            &format!("How many at most; {MAX_PAGE} is the largest."),
+                        )
+                        .default_value(Value::from(MAX_PAGE)),
+                    ),
+            ),
+    )?;
+    types.add(
+        of,
+        Object::new("PastReading")
+            .description("An earlier measurement of a twin.")
+            .field(
+                field("value", TypeRef::named_nn("JSON"))
+                    .description("What was measured, as the model's schema says."),
+            )
+            .field(
+                field("unit", TypeRef::named(TypeRef::STRING))
+                    .description("Unit of the value, where the model gives one."),
+            )
+            .field(field("ts", TypeRef::named_nn("DateTime")).description("When it was measured."))
             .field(field("arrived", TypeRef::named_nn("DateTime")).description("When it arrived.")),
     )
 }

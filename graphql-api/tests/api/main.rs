@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod errors;
+mod history;
 mod http;
 mod lists;
 mod mutations;
