@@ -27,4 +27,5 @@ mod service;
 pub use error::Code;
 pub use http::router;
 pub use schema::SchemaError;
-pub use service::{Options, Service, SurqlFn};
+pub use metrics::Figure;
+pub use service::{FiguresFn, Options, Service, SurqlFn};

@@ -17,6 +17,7 @@ use twin_core::Twin;
 
 use crate::error::Code;
 use crate::limits::{MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS};
+use crate::service::FiguresFn;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CodeLabel {
@@ -57,7 +58,7 @@ pub(crate) struct Places {
 }
 
 impl Metrics {
-    pub(crate) fn new(twin: Twin, places: Places) -> Self {
+    pub(crate) fn new(twin: Twin, places: Places, figures: Option<FiguresFn>) -> Self {
         let requests = Family::default();
         // 50 us to 26 s.
         let seconds = Histogram::new(exponential_buckets(50e-6, 3.0, 13));
@@ -85,6 +86,9 @@ impl Metrics {
             events.clone(),
         );
         registry.register_collector(Box::new(TwinCollector { twin, places }));
+        if let Some(figures) = figures {
+            registry.register_collector(Box::new(Figures(figures)));
+        }
         Self {
             registry,
             requests,
@@ -119,6 +123,51 @@ impl Metrics {
 /// A count as gauges take it.
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// What another room counted by now: one metric, with a value for each of its labels.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Name, without the `_total` that a counter gets.
+    pub name: &'static str,
+    /// What is counted, a short sentence.
+    pub help: &'static str,
+    /// Whether it also falls.
+    pub gauge: bool,
+    /// Values, each by its label and what that says; a figure without labels has one value.
+    pub values: Vec<(Option<(&'static str, &'static str)>, u64)>,
+}
+
+/// Reads another room when it is asked.
+struct Figures(FiguresFn);
+
+impl std::fmt::Debug for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Figures").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for figure in (self.0)() {
+            let kind = if figure.gauge {
+                MetricType::Gauge
+            } else {
+                MetricType::Counter
+            };
+            let mut metric = encoder.encode_descriptor(figure.name, figure.help, None, kind)?;
+            for (label, value) in figure.values {
+                let labels: Vec<_> = label.into_iter().collect();
+                let metric = metric.encode_family(&labels)?;
+                if figure.gauge {
+                    ConstGauge::new(value.cast_signed()).encode(metric)?;
+                } else {
+                    ConstCounter::new(value).encode(metric)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads the twin when it is asked.

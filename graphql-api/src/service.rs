@@ -23,12 +23,15 @@ use crate::limits::{
     AFTER_PATIENCE, MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS, REQUEST_TIMEOUT,
     ROOM_PATIENCE,
 };
-use crate::metrics::{Metrics, Places};
+use crate::metrics::{Figure, Metrics, Places};
 use crate::schema::{self, SchemaError};
 
 /// Runs one read-only SurrealQL text; answers a list with a result or an error for each statement,
 /// or says why nothing was run.
 pub type SurqlFn = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Json, String>> + Send + Sync>;
+
+/// Reads what another room counts, for `/metrics`.
+pub type FiguresFn = Arc<dyn Fn() -> Vec<Figure> + Send + Sync>;
 
 /// The principal of whoever asks on this machine, where nobody has to say who asks.
 const LOCAL_PRINCIPAL: &str = "app:local";
@@ -43,6 +46,8 @@ pub struct Options {
     pub surql: Option<SurqlFn>,
     /// Lines of attribution that the start page shows.
     pub attribution: Vec<String>,
+    /// Figures of other rooms that `/metrics` shows beside its own.
+    pub figures: Option<FiguresFn>,
 }
 
 impl std::fmt::Debug for Options {
@@ -51,6 +56,7 @@ impl std::fmt::Debug for Options {
             .field("assets", &self.assets)
             .field("surql", &self.surql.is_some())
             .field("attribution", &self.attribution)
+            .field("figures", &self.figures.is_some())
             .finish()
     }
 }
@@ -147,7 +153,7 @@ impl Service {
             sockets: Arc::clone(&sockets),
             subscriptions: Arc::clone(&subscriptions),
         };
-        let metrics = Metrics::new(twin.clone(), places);
+        let metrics = Metrics::new(twin.clone(), places, options.figures.clone());
         let principal = Principal::new(LOCAL_PRINCIPAL)
             .map_err(|error| SchemaError::Invalid(error.to_string()))?;
         Ok(Self {

@@ -20,6 +20,8 @@ pub enum Reason {
     UnknownName,
     /// A time that is none, or out of range.
     WrongTime,
+    /// A time further ahead of the server's clock than `max_ahead`.
+    FutureTime,
     /// The topic names no registered device, or a twin that is none.
     UnknownDevice,
     /// The payload speaks for another device than the topic.
@@ -40,12 +42,13 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::MalformedJson,
         Self::WrongShape,
         Self::WrongType,
         Self::UnknownName,
         Self::WrongTime,
+        Self::FutureTime,
         Self::UnknownDevice,
         Self::ForeignDevice,
         Self::ForeignTopic,
@@ -64,6 +67,7 @@ impl Reason {
             Self::WrongType => "wrong_type",
             Self::UnknownName => "unknown_name",
             Self::WrongTime => "wrong_time",
+            Self::FutureTime => "future_time",
             Self::UnknownDevice => "unknown_device",
             Self::ForeignDevice => "foreign_device",
             Self::ForeignTopic => "foreign_topic",

@@ -45,6 +45,11 @@ pub struct Limits {
     pub payload: PayloadLimits,
 }
 
+/// Furthest that a device's clock may be ahead by default. Clocks set over the network are within a
+/// second; one that is not drifts by a minute or two in a month, so this leaves time to notice, and a
+/// wrong reading stays the latest for no longer.
+pub const MAX_AHEAD: Duration = Duration::from_mins(5);
+
 /// Limits of one JSON payload.
 #[expect(
     clippy::struct_field_names,
@@ -58,6 +63,9 @@ pub struct PayloadLimits {
     pub max_values: usize,
     /// Most messages of one pack.
     pub max_messages: usize,
+    /// Furthest that the time of a reading may be ahead of the server's clock; beyond it the reading
+    /// would stay the latest until that time has come.
+    pub max_ahead: Duration,
 }
 
 impl Default for PayloadLimits {
@@ -66,6 +74,7 @@ impl Default for PayloadLimits {
             max_depth: 16,
             max_values: 256,
             max_messages: 1_000,
+            max_ahead: MAX_AHEAD,
         }
     }
 }

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use ontology::{Schema, Telemetry, Value};
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -162,7 +163,10 @@ fn decode_message(
         let detail = "no values: expected {\"ts\": .., \"values\": {name: value}}";
         return Err(Refused::new(Reason::WrongShape, detail));
     }
-    let ts = ts.unwrap_or_else(|| arrivals.next(now));
+    let ts = match ts {
+        Some(ts) => check_ahead(ts, now, limits.max_ahead)?,
+        None => arrivals.next(now),
+    };
     for (name, raw) in values {
         let telemetry = find(kind, &name)?;
         let value = parse_value(telemetry, raw)?;
@@ -236,6 +240,21 @@ fn parse_ts(raw: &RawValue) -> Result<Option<i64>, Refused> {
     parsed
         .map(Some)
         .map_err(|why| Refused::new(Reason::WrongTime, format!("`ts`: {why}")))
+}
+
+/// A time within `max_ahead` of now, or in the past.
+fn check_ahead(ts: i64, now: i64, max_ahead: Duration) -> Result<i64, Refused> {
+    let ahead = Duration::from_micros(u64::try_from(ts.saturating_sub(now)).unwrap_or(0));
+    if ahead <= max_ahead {
+        return Ok(ts);
+    }
+    let detail = format!(
+        "`ts` is {} s ahead of this server's clock, more than {} s (mqtt.max_ahead_secs): set the \
+         device's clock, and send seconds of UTC",
+        ahead.as_micros().div_ceil(1_000_000),
+        max_ahead.as_secs()
+    );
+    Err(Refused::new(Reason::FutureTime, detail))
 }
 
 fn check_version(raw: &RawValue) -> Result<(), Refused> {

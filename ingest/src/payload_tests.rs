@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::limits::MAX_AHEAD;
 use crate::testing::{kind, station};
 
 const NOW: i64 = 1_800_000_000_000_000;
@@ -140,6 +141,30 @@ fn each_fault_has_its_reason() {
 }
 
 #[test]
+fn a_time_ahead_of_the_clock_is_taken_within_its_bound_only() {
+    let ahead = MAX_AHEAD.as_micros() as i64;
+    let at = |micros: i64| {
+        decoded(&format!(
+            r#"{{"ts":{}.{:06},"pm25":1}}"#,
+            micros / 1_000_000,
+            micros % 1_000_000
+        ))
+    };
+    assert_eq!(at(NOW + ahead).unwrap()[0].1, NOW + ahead);
+    let refused = at(NOW + ahead + 3_600_000_000).unwrap_err();
+    assert_eq!(refused.reason, Reason::FutureTime);
+    for word in ["3900 s ahead", "300 s", "max_ahead_secs", "clock"] {
+        assert!(refused.detail.contains(word), "{}", refused.detail);
+    }
+    assert_eq!(at(NOW + ahead + 1).unwrap_err().reason, Reason::FutureTime);
+    let pack = format!(
+        r#"[{{"ts":1,"pm25":1}},{{"ts":{},"pm25":1}}]"#,
+        NOW / 1_000_000 + 86_400
+    );
+    assert!(decoded(&pack).unwrap_err().detail.starts_with("message 1 "));
+}
+
+#[test]
 fn an_unknown_name_comes_with_a_suggestion() {
     let detail = refused(r#"{"values":{"PM2.5":1}}"#).detail;
     assert!(detail.ends_with("did you mean `pm25`?"), "{detail}");
@@ -188,7 +213,7 @@ proptest! {
 
     #[test]
     fn canonical_and_flat_agree(
-        micros in 0_i64..4_000_000_000_000_000,
+        micros in 0_i64..NOW,
         pm25 in prop::num::f64::NORMAL | prop::num::f64::ZERO,
         status in prop::option::of("[a-z\"\\\\é]{0,8}"),
         count in any::<i32>(),

@@ -49,6 +49,8 @@ pub(crate) struct HttpSection {
 pub(crate) struct MqttSection {
     /// Address to listen on; port 0 takes any free one.
     pub(crate) listen: SocketAddr,
+    /// Furthest that the time of a reading may be ahead of this machine's clock, seconds.
+    pub(crate) max_ahead_secs: u32,
 }
 
 /// The durable store.
@@ -77,6 +79,7 @@ impl Default for Config {
             },
             mqtt: MqttSection {
                 listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+                max_ahead_secs: u32::try_from(ingest::MAX_AHEAD.as_secs()).unwrap_or(u32::MAX),
             },
             store: StoreSection {
                 block_cache_mib: 256,

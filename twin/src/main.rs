@@ -12,6 +12,7 @@ mod bench;
 mod config;
 mod demo;
 mod failure;
+mod figures;
 mod import;
 mod nation;
 mod output;

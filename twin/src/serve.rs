@@ -17,6 +17,7 @@ use twin_core::Twin;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::figures;
 use crate::nation::Nation;
 use crate::output;
 
@@ -94,23 +95,27 @@ pub(crate) async fn serve(
     attribution: Vec<String>,
     next: &[String],
 ) -> Result<ExitCode, Failure> {
-    let assets = &nation.config.http.assets;
-    let options = Options {
-        assets: (!assets.as_os_str().is_empty()).then(|| assets.clone()),
-        surql: Some(surql(&nation.store, &nation.twin)),
-        attribution,
-    };
-    let service = Service::new(nation.twin.clone(), options)
-        .map_err(|error| Failure::failed(format!("the API's schema: {error}")))?;
-    let ingest = ingest::Config {
+    let mut ingest = ingest::Config {
         realm: nation.config.twin.realm.as_str().into(),
         ..Default::default()
     };
+    let max_ahead_secs = u64::from(nation.config.mqtt.max_ahead_secs);
+    ingest.limits.payload.max_ahead = Duration::from_secs(max_ahead_secs);
     let recorder = TwinRecorder::new(nation.twin.clone())
         .map_err(|error| Failure::failed(error.to_string()))?;
     let mqtt = Server::bind(doors.mqtt, ingest, Arc::new(recorder))
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;
+    let counters = mqtt.counters();
+    let assets = &nation.config.http.assets;
+    let options = Options {
+        assets: (!assets.as_os_str().is_empty()).then(|| assets.clone()),
+        surql: Some(surql(&nation.store, &nation.twin)),
+        attribution,
+        figures: Some(Arc::new(move || figures::mqtt(&counters))),
+    };
+    let service = Service::new(nation.twin.clone(), options)
+        .map_err(|error| Failure::failed(format!("the API's schema: {error}")))?;
     let http_addr = doors
         .http
         .local_addr()

@@ -1,0 +1,94 @@
+//! What the MQTT server counts, as figures of `/metrics`.
+
+use graphql_api::Figure;
+use ingest::{Closed, Counters, Reason};
+
+/// The counters of an MQTT server, as they stand.
+pub(crate) fn mqtt(counters: &Counters) -> Vec<Figure> {
+    let figure = |name, help, gauge, value| Figure {
+        name,
+        help,
+        gauge,
+        values: vec![(None, value)],
+    };
+    let counter = |name, help, value| figure(name, help, false, value);
+    let gauge = |name, help, value| figure(name, help, true, value);
+    vec![
+        gauge(
+            "twin_mqtt_connections",
+            "MQTT connections open now",
+            counters.connections(),
+        ),
+        gauge(
+            "twin_mqtt_in_flight",
+            "Publishes that wait for their commit",
+            counters.in_flight(),
+        ),
+        counter(
+            "twin_mqtt_connected",
+            "MQTT clients that were let in",
+            counters.connected(),
+        ),
+        counter(
+            "twin_mqtt_messages",
+            "Publishes received",
+            counters.messages(),
+        ),
+        counter(
+            "twin_mqtt_bytes",
+            "Payload bytes received",
+            counters.bytes(),
+        ),
+        counter(
+            "twin_mqtt_accepted",
+            "Publishes whose readings are durable",
+            counters.accepted(),
+        ),
+        counter(
+            "twin_mqtt_readings",
+            "Readings of publishes that are durable",
+            counters.readings(),
+        ),
+        counter(
+            "twin_mqtt_relayed",
+            "Publishes passed on in opened namespaces",
+            counters.relayed(),
+        ),
+        counter(
+            "twin_mqtt_failed",
+            "Publishes that could be neither committed nor kept, so were not acknowledged",
+            counters.failed(),
+        ),
+        counter(
+            "twin_mqtt_delivered",
+            "Messages sent to subscribers",
+            counters.delivered(),
+        ),
+        counter(
+            "twin_mqtt_dropped",
+            "Messages to subscribers that a full queue dropped",
+            counters.dropped(),
+        ),
+        counter(
+            "twin_mqtt_accept_errors",
+            "Connections that the system did not give",
+            counters.accept_errors(),
+        ),
+        Figure {
+            name: "twin_mqtt_refused",
+            help: "Publishes that became dead letters, by reason",
+            gauge: false,
+            values: Reason::ALL
+                .map(|reason| (Some(("reason", reason.name())), counters.refused(reason)))
+                .into(),
+        },
+        Figure {
+            name: "twin_mqtt_closed",
+            help: "MQTT connections that ended, by reason",
+            gauge: false,
+            values: Closed::ALL
+                .map(|closed| (Some(("reason", closed.name())), counters.closed(closed)))
+                .into(),
+        },
+    ]
+}
