@@ -37,6 +37,13 @@ pub(crate) fn note(text: &str) {
     eprintln!("{text}");
 }
 
+/// Says why and ends the process, whatever still runs.
+#[expect(clippy::exit, reason = "nothing may be waited for")]
+pub(crate) fn end_at_once(why: &str) -> ! {
+    note(why);
+    std::process::exit(1)
+}
+
 /// Why a command ended early.
 pub(crate) fn problem(failure: &Failure) {
     eprintln!("{:?}", failure.report());

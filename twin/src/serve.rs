@@ -66,15 +66,19 @@ impl Stop {
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut terminate = listen(SignalKind::terminate())?;
         let (sender, receiver) = watch::channel(false);
-        tokio::spawn(async move {
+        let mut asked = async move || {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
+        };
+        tokio::spawn(async move {
+            asked().await;
             sender.send_replace(true);
-            interrupt.recv().await;
-            // Asked twice: what is acknowledged is durable, so nothing is lost by going now.
-            std::process::abort();
+            asked().await;
+            output::end_at_once(
+                "asked to end twice: what was under way is cut; what was acknowledged is durable",
+            );
         });
         Ok(Self(receiver))
     }
@@ -146,9 +150,7 @@ pub(crate) async fn serve(
         output::line("Ctrl-C ends it.");
     }
     stop.wait().await;
-    if !json {
-        output::note("draining …");
-    }
+    output::note("draining …; asked again, it ends at once");
     let drained = async { tokio::join!(http, mqtt, service.close()) };
     match tokio::time::timeout(DRAIN, drained).await {
         Ok((Ok(Ok(())), Ok(()), ())) => {}
