@@ -27,5 +27,5 @@ mod service;
 pub use error::Code;
 pub use http::router;
 pub use schema::SchemaError;
-pub use metrics::Figure;
+pub use metrics::{Figure, Values};
 pub use service::{FiguresFn, Options, Service, SurqlFn};

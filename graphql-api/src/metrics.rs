@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -125,7 +125,7 @@ fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// What another room counted by now: one metric, with a value for each of its labels.
+/// What another room counted by now: one metric.
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// Name, without the `_total` that a counter gets.
@@ -134,8 +134,17 @@ pub struct Figure {
     pub help: &'static str,
     /// Whether it also falls.
     pub gauge: bool,
-    /// Values, each by its label and what that says; a figure without labels has one value.
-    pub values: Vec<(Option<(&'static str, &'static str)>, u64)>,
+    /// How many.
+    pub values: Values,
+}
+
+/// How many of what a [`Figure`] counts.
+#[derive(Clone, Debug)]
+pub enum Values {
+    /// All together.
+    One(u64),
+    /// By what this label says.
+    By(&'static str, Vec<(&'static str, u64)>),
 }
 
 /// Reads another room when it is asked.
@@ -156,13 +165,19 @@ impl Collector for Figures {
                 MetricType::Counter
             };
             let mut metric = encoder.encode_descriptor(figure.name, figure.help, None, kind)?;
-            for (label, value) in figure.values {
-                let labels: Vec<_> = label.into_iter().collect();
-                let metric = metric.encode_family(&labels)?;
+            let encode = |metric: MetricEncoder<'_>, value: u64| {
                 if figure.gauge {
-                    ConstGauge::new(value.cast_signed()).encode(metric)?;
+                    ConstGauge::new(value.cast_signed()).encode(metric)
                 } else {
-                    ConstCounter::new(value).encode(metric)?;
+                    ConstCounter::new(value).encode(metric)
+                }
+            };
+            match figure.values {
+                Values::One(value) => encode(metric, value)?,
+                Values::By(label, values) => {
+                    for (name, value) in values {
+                        encode(metric.encode_family(&[(label, name)])?, value)?;
+                    }
                 }
             }
         }

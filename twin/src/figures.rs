@@ -1,6 +1,6 @@
 //! What the MQTT server counts, as figures of `/metrics`.
 
-use graphql_api::Figure;
+use graphql_api::{Figure, Values};
 use ingest::{Closed, Counters, Reason};
 
 /// The counters of an MQTT server, as they stand.
@@ -9,7 +9,7 @@ pub(crate) fn mqtt(counters: &Counters) -> Vec<Figure> {
         name,
         help,
         gauge,
-        values: vec![(None, value)],
+        values: Values::One(value),
     };
     let counter = |name, help, value| figure(name, help, false, value);
     let gauge = |name, help, value| figure(name, help, true, value);
@@ -78,17 +78,23 @@ pub(crate) fn mqtt(counters: &Counters) -> Vec<Figure> {
             name: "twin_mqtt_refused",
             help: "Publishes that became dead letters, by reason",
             gauge: false,
-            values: Reason::ALL
-                .map(|reason| (Some(("reason", reason.name())), counters.refused(reason)))
-                .into(),
+            values: Values::By(
+                "reason",
+                Reason::ALL
+                    .map(|reason| (reason.name(), counters.refused(reason)))
+                    .into(),
+            ),
         },
         Figure {
             name: "twin_mqtt_closed",
             help: "MQTT connections that ended, by reason",
             gauge: false,
-            values: Closed::ALL
-                .map(|closed| (Some(("reason", closed.name())), counters.closed(closed)))
-                .into(),
+            values: Values::By(
+                "reason",
+                Closed::ALL
+                    .map(|closed| (closed.name(), counters.closed(closed)))
+                    .into(),
+            ),
         },
     ]
 }
