@@ -45,6 +45,8 @@ pub struct Settings {
     pub write_buffer_bytes: usize,
     /// Most such buffers.
     pub write_buffers: usize,
+    /// How much the engine writes into `LOG` in its folder.
+    pub log: EngineLog,
     /// When commits are durable.
     pub sync: Sync,
 }
@@ -55,9 +57,21 @@ impl Default for Settings {
             block_cache_bytes: 256 << 20,
             write_buffer_bytes: 64 << 20,
             write_buffers: 4,
+            log: EngineLog::Warn,
             sync: Sync::EveryCommit,
         }
     }
+}
+
+/// How much the engine writes into `LOG` in its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineLog {
+    /// What failed.
+    Error,
+    /// What may come to fail, too.
+    Warn,
+    /// Every flush and compaction, too.
+    Info,
 }
 
 /// When commits are durable.
@@ -395,7 +409,13 @@ impl Drop for StopOnDrop {
 }
 
 fn config(settings: &Settings) -> ConfigMap {
+    let log = match settings.log {
+        EngineLog::Error => "error",
+        EngineLog::Warn => "warn",
+        EngineLog::Info => "info",
+    };
     ConfigMap::empty()
+        .with_key_value("rocksdb_storage_log_level", log.to_owned())
         .with_key_value(
             "rocksdb_block_cache_size",
             settings.block_cache_bytes.to_string(),

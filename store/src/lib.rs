@@ -26,7 +26,7 @@ mod tables;
 mod values;
 mod verify;
 
-pub use engine::{OpenError, Settings, Sync};
+pub use engine::{EngineLog, OpenError, Settings, Sync};
 pub use query::{Limits, MAX_QUERIES, MAX_QUERY_BYTES, QueryError};
 pub use rows::MAX_SHAPE_BYTES;
 pub use surreal::SurrealStore;

@@ -62,6 +62,17 @@ pub(crate) struct StoreSection {
     pub(crate) write_buffer_mib: u32,
     /// How many write buffers there may be.
     pub(crate) write_buffers: u32,
+    /// How much the engine writes into `LOG` in its folder.
+    pub(crate) log: EngineLog,
+}
+
+/// How much the engine of the store says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EngineLog {
+    Error,
+    Warn,
+    Info,
 }
 
 impl Default for Config {
@@ -85,6 +96,7 @@ impl Default for Config {
                 block_cache_mib: 256,
                 write_buffer_mib: 64,
                 write_buffers: 4,
+                log: EngineLog::Warn,
             },
         }
     }

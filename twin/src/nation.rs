@@ -7,7 +7,7 @@ use ontology::Ontology;
 use store::SurrealStore;
 use twin_core::Twin;
 
-use crate::config::Config;
+use crate::config::{Config, EngineLog};
 use crate::failure::Failure;
 use crate::output;
 
@@ -43,6 +43,11 @@ pub(crate) fn settings(config: &Config) -> store::Settings {
         block_cache_bytes: (config.store.block_cache_mib as usize) << 20,
         write_buffer_bytes: (config.store.write_buffer_mib as usize) << 20,
         write_buffers: config.store.write_buffers as usize,
+        log: match config.store.log {
+            EngineLog::Error => store::EngineLog::Error,
+            EngineLog::Warn => store::EngineLog::Warn,
+            EngineLog::Info => store::EngineLog::Info,
+        },
         ..store::Settings::default()
     }
 }
