@@ -11,6 +11,7 @@
 mod bench;
 mod config;
 mod demo;
+mod export;
 mod failure;
 mod figures;
 mod import;
@@ -84,6 +85,13 @@ enum Command {
     Bench {
         #[command(flatten)]
         what: bench::What,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Write what the twin of a folder holds as lines of JSON
+    Export {
+        #[command(flatten)]
+        what: export::ExportArgs,
         #[command(flatten)]
         place: PlaceArgs,
     },
@@ -204,6 +212,11 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             place.over(&mut config);
             config.check()?;
             bench::run(config, &what, cli.json).await
+        }
+        Command::Export { what, place } => {
+            place.over(&mut config);
+            config.check()?;
+            export::run(config, what).await
         }
         Command::Replay { replay, place } => {
             place.over(&mut config);

@@ -32,6 +32,16 @@ pub(crate) fn line(text: &str) {
     drop(writeln!(out, "{text}").and_then(|()| out.flush()));
 }
 
+/// Lines of an answer; false where their reader went away and has all it wanted.
+pub(crate) fn lines(text: &str) -> Result<bool, Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::failed(format!("standard output: {error}"))),
+    }
+}
+
 /// A line for people, beside the answer.
 pub(crate) fn note(text: &str) {
     eprintln!("{text}");
