@@ -7,6 +7,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 hash_of() { cat "$@" | sha256sum | cut -c1-16; }
 venv=$cache/venv-$(hash_of tools/requirements.txt)
 console=$cache/console-$(hash_of graphql-api/console/package.json graphql-api/console/package-lock.json)
+node_peers=$cache/node-$(hash_of tests/node/package.json tests/node/package-lock.json)
 deny_version=0.20.2
 say() { echo "$*" >&2; }
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }

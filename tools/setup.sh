@@ -2,7 +2,7 @@
 # Brings what a machine lacks, once: setup.sh build | console | test | lint.
 #   build    clang, which compiles RocksDB and binds it
 #   console  GraphiQL, which the twin serves itself (graphql-api/console)
-#   test     mosquitto_pub, a Python venv (requirements.txt)
+#   test     mosquitto_pub, a Python venv (requirements.txt), graphql-ws under Node (tests/node)
 #   lint     cargo-deny
 # Debian packages come through apt; the rest lies under the cache folder, named by the hash of
 # what asked for it, so another version never meets the old one. Done is quick and says nothing.
@@ -82,7 +82,12 @@ for what in "$@"; do
       [ -e "$venv/done" ] || python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
       # shellcheck disable=SC2086  # a list of names
       [ -z "$packages" ] || apt_get $packages
-      python_packages ;;
+      python_packages
+      if [ ! -d "$node_peers" ]; then
+        have node && have npm || die "node or npm is missing: install Node 20 or newer with npm (https://nodejs.org)"
+        say "fetching graphql-ws, a client of the tests"
+        into "$node_peers" "the npm registry" npm_from tests/node
+      fi ;;
     lint)
       cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
         die "rustfmt or clippy is missing: rustup component add rustfmt clippy"

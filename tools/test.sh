@@ -2,7 +2,7 @@
 # Runs the built tests: test.sh [WORD], only those whose name contains WORD.
 set -eu
 . "$(dirname "$0")/env.sh"
-export TWIN_PYTHON="$venv/bin/python"
+export TWIN_PYTHON="$venv/bin/python" TWIN_NODE_PEERS="$node_peers/node_modules"
 [ ! -d "$console" ] || export TWIN_ASSETS="$console/node_modules"
 if cargo nextest --version >/dev/null 2>&1; then
   exec tools/cargo.sh nextest run --workspace --locked "$@"
