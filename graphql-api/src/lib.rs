@@ -26,6 +26,6 @@ mod service;
 
 pub use error::Code;
 pub use http::router;
-pub use schema::SchemaError;
 pub use metrics::{Figure, Values};
+pub use schema::SchemaError;
 pub use service::{FiguresFn, Options, Service, SurqlFn};

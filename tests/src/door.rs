@@ -129,15 +129,34 @@ pub fn strings(value: &Value) -> BTreeSet<String> {
     }
 }
 
-impl Twin {
-    fn agent() -> ureq::Agent {
-        ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(REQUEST_WITHIN))
-            .build()
-            .new_agent()
-    }
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(REQUEST_WITHIN))
+        .build()
+        .new_agent()
+}
 
+fn post(url: &str, kind: &str, body: &str) -> Result<(u16, String), String> {
+    let sent = agent().post(url).header("Content-Type", kind).send(body);
+    let mut answer = sent.map_err(|error| format!("POST {url}: {error}"))?;
+    let status = answer.status().as_u16();
+    let text = read(answer.body_mut()).map_err(|error| format!("POST {url}: {error}"))?;
+    Ok((status, text))
+}
+
+/// Asks the twin at this address through `POST /graphql`; an error where no whole answer came, as
+/// from a twin that was killed.
+pub fn ask(http: &str, query: &str, variables: &Value) -> Result<Answer, String> {
+    let request = json!({ "query": query, "variables": variables });
+    let url = format!("http://{http}/graphql");
+    let (status, text) = post(&url, "application/json", &request.to_string())?;
+    let body = serde_json::from_str(&text)
+        .map_err(|error| format!("status {status}, not JSON ({error}): {text}"))?;
+    Ok(Answer { status, body })
+}
+
+impl Twin {
     /// Asks through `POST /graphql`.
     #[track_caller]
     #[expect(
@@ -145,11 +164,7 @@ impl Twin {
         reason = "callers write json!({..}) in place"
     )]
     pub fn graphql(&self, query: &str, variables: Value) -> Answer {
-        let request = json!({ "query": query, "variables": variables });
-        let (status, text) = self.post("/graphql", "application/json", &request.to_string());
-        let body = serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("status {status}, not JSON ({error}): {text}"));
-        Answer { status, body }
+        ask(self.http(), query, &variables).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Runs `SurrealQL` through `POST /surql`, which must answer 200 with JSON.
@@ -164,25 +179,34 @@ impl Twin {
     #[track_caller]
     pub fn post(&self, path: &str, kind: &str, body: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.http());
-        let mut answer = Self::agent()
-            .post(&url)
-            .header("Content-Type", kind)
-            .send(body)
-            .unwrap_or_else(|error| panic!("POST {url}: {error}"));
-        let status = answer.status().as_u16();
-        (status, read(answer.body_mut(), &url))
+        post(&url, kind, body).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// One figure of `/metrics`, by its line's beginning, such as `twin_readings_total`.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> u64 {
+        let (_, text) = self.get("/metrics");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = line.unwrap_or_else(|| panic!("/metrics has no {name}:\n{text}"));
+        value
+            .trim()
+            .parse()
+            .unwrap_or_else(|error| panic!("{name} {value}: {error}"))
     }
 
     /// Gets, whatever the answer.
     #[track_caller]
     pub fn get(&self, path: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.http());
-        let mut answer = Self::agent()
+        let mut answer = agent()
             .get(&url)
             .call()
             .unwrap_or_else(|error| panic!("GET {url}: {error}"));
         let status = answer.status().as_u16();
-        (status, read(answer.body_mut(), &url))
+        let text = read(answer.body_mut()).unwrap_or_else(|error| panic!("GET {url}: {error}"));
+        (status, text)
     }
 
     /// Sends these bytes as they are and returns the status of what comes back, or none where the
@@ -209,9 +233,6 @@ impl Twin {
     }
 }
 
-fn read(body: &mut ureq::Body, url: &str) -> String {
-    body.with_config()
-        .limit(ANSWER_MAX_BYTES)
-        .read_to_string()
-        .unwrap_or_else(|error| panic!("{url}: {error}"))
+fn read(body: &mut ureq::Body) -> Result<String, ureq::Error> {
+    body.with_config().limit(ANSWER_MAX_BYTES).read_to_string()
 }

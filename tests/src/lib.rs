@@ -15,10 +15,12 @@
 
 mod checks;
 mod door;
+mod foreign;
 mod process;
 mod random;
 
 pub use checks::Checks;
-pub use door::{Answer, Rows, rows, strings};
-pub use process::{Refusal, Start, Twin, data, root};
+pub use door::{Answer, Rows, ask, rows, strings};
+pub use foreign::{Finished, Foreign, node, publisher, until};
+pub use process::{Refusal, Start, Twin, data, register_stations, root, station};
 pub use random::Random;

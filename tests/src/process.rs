@@ -14,14 +14,18 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::{Finished, Foreign};
+
 /// Loading the whole nation on a busy machine takes up to two minutes; beyond this it hangs.
 const READY_WITHIN: Duration = Duration::from_mins(5);
 /// An interrupted twin drains and goes.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
+/// A command that reads or writes a test's folder.
+const DONE_WITHIN: Duration = Duration::from_mins(2);
 /// A command that must be refused is refused at once.
 const REFUSED_WITHIN: Duration = Duration::from_mins(1);
 /// Between two looks at something that has no event.
-const POLL_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const POLL_EVERY: Duration = Duration::from_millis(20);
 /// How much of a log a failing test shows.
 const LOG_LINES: usize = 60;
 
@@ -32,6 +36,43 @@ pub fn root() -> PathBuf {
         .expect("the tests live one folder below the workspace")
         .to_path_buf()
 }
+
+/// Id of the station of a number, once [`register_stations`] registered it.
+pub fn station(number: usize) -> String {
+    format!("test:station:{number}")
+}
+
+/// Registers so many air quality stations in the twin of a folder, by an import as an operator does.
+#[track_caller]
+pub fn register_stations(dir: &Path, count: usize) {
+    let files = tempfile::tempdir().expect("a temporary folder can be made");
+    let rows: String = (0..count).map(|number| format!("{number}\n")).collect();
+    fs::write(files.path().join("stations.csv"), format!("number\n{rows}"))
+        .expect("a table can be written");
+    let mapping = files.path().join("stations.toml");
+    fs::write(&mapping, STATIONS).expect("a mapping can be written");
+    let done = Start::bare("import")
+        .arg(&mapping)
+        .data(files.path())
+        .dir(dir)
+        .finished();
+    assert_eq!(done.code, Some(0), "{}", done.err);
+}
+
+/// The mapping of [`register_stations`].
+const STATIONS: &str = r#"
+title = "Stations of a test"
+source = "a test"
+licence = "CC0-1.0"
+attribution = "nobody"
+[[file]]
+name = "stations.csv"
+[[twin]]
+class = "AirQualityStation"
+id = "test:station:{number}"
+[twin.set]
+name = "number"
+"#;
 
 /// The folder of source data (`TWIN_DATA`), where this machine has one.
 pub fn data() -> Option<PathBuf> {
@@ -196,6 +237,14 @@ impl Start {
         }
     }
 
+    /// Runs a command that does its work and ends.
+    #[track_caller]
+    pub fn finished(self) -> Finished {
+        let mut command = self.command;
+        command.arg("--dir").arg(&self.dir);
+        Foreign::start(&mut command).finished(DONE_WITHIN)
+    }
+
     /// Starts what must not come up: it ends by itself, without ever saying that it is ready.
     #[track_caller]
     pub fn refused(self) -> Refusal {
@@ -295,23 +344,32 @@ impl Twin {
         child.wait().expect("a killed child ends");
     }
 
-    /// Interrupts it as Ctrl-C does; it must exit 0. Returns how long that took.
+    /// Sends it a signal by its name, such as `INT`.
     #[track_caller]
-    pub fn interrupt(&mut self) -> Duration {
-        let id = self
-            .child
-            .as_ref()
-            .expect("only dropping takes the child")
-            .id();
-        let start = Instant::now();
+    pub fn signal(&self, name: &str) {
+        let child = self.child.as_ref().expect("only dropping takes the child");
+        let id = child.id();
         let sent = Command::new("kill")
-            .arg("-INT")
+            .arg(format!("-{name}"))
             .arg(id.to_string())
             .status();
         assert!(
             sent.is_ok_and(|status| status.success()),
-            "kill -INT {id} failed"
+            "kill -{name} {id} failed"
         );
+    }
+
+    /// Waits for its end; the exit code, or none where a signal ended it.
+    #[track_caller]
+    pub fn ended(&mut self, why: &str) -> Option<i32> {
+        self.gone(GONE_WITHIN, why).code()
+    }
+
+    /// Interrupts it as Ctrl-C does; it must exit 0. Returns how long that took.
+    #[track_caller]
+    pub fn interrupt(&mut self) -> Duration {
+        let start = Instant::now();
+        self.signal("INT");
         let status = self.gone(GONE_WITHIN, "interrupted");
         assert_eq!(
             status.code(),

@@ -1,0 +1,260 @@
+//! Devices are heard: what `mosquitto_pub`, a client that nobody here wrote, publishes is seen.
+//!
+//! # Invariants
+//! - What was acknowledged is looked for once, at once: it must be there.
+//! - Every message ends in a reading or in a counter of `/metrics`; the sums are checked.
+
+use std::{process::Command, time::Duration};
+
+use serde_json::{Value, json};
+use tests::{Checks, Finished, Foreign, Start, Twin, publisher, register_stations, station, until};
+
+/// A publish is answered within this time, on a busy machine too.
+const SOON: Duration = Duration::from_secs(60);
+/// Lines of one `mosquitto_pub -l`.
+const LINES: usize = 500;
+/// When the first line was measured.
+const BASE_SECS: usize = 1_700_000_000;
+/// Versions of MQTT, as `mosquitto_pub -V` names them.
+const VERSIONS: [&str; 2] = ["mqttv311", "mqttv5"];
+
+fn topic(id: &str) -> String {
+    format!("twin/rw/{id}/telemetry")
+}
+
+fn reading(secs: usize, value: f64) -> String {
+    format!(r#"{{"schema_version": 1, "ts": {secs}.25, "values": {{"pm25": {value}}}}}"#)
+}
+
+/// Publishes and waits until the client has what it wanted.
+#[track_caller]
+fn publish(
+    twin: &Twin,
+    version: &str,
+    qos: u8,
+    topic: &str,
+    more: &[&str],
+    lines: &str,
+) -> Finished {
+    let qos = qos.to_string();
+    let args = [&["-V", version, "-q", &qos, "-t", topic], more].concat();
+    Foreign::start(&mut publisher(twin.mqtt(), &args)).fed(lines, SOON)
+}
+
+/// The latest PM2.5 of a station: value and time.
+#[track_caller]
+fn latest(twin: &Twin, id: &str) -> Option<(f64, String)> {
+    let query =
+        "query($id: ID!) { twin(id: $id) { ... on AirQualityStation { pm25 { value ts } } } }";
+    let answer = twin.graphql(query, json!({ "id": id }));
+    let pm25 = &answer.data()["twin"]["pm25"];
+    Some((pm25["value"].as_f64()?, pm25["ts"].as_str()?.to_owned()))
+}
+
+/// The time of [`reading`] as the API shows it.
+fn shown(secs: usize) -> String {
+    let date = Command::new("date")
+        .args(["-u", "+%Y-%m-%dT%H:%M:%S.25Z", "-d", &format!("@{secs}")])
+        .output()
+        .unwrap();
+    String::from_utf8(date.stdout).unwrap().trim().to_owned()
+}
+
+/// One station for each way to publish.
+fn ways() -> impl Iterator<Item = (usize, &'static str, u8, bool)> {
+    let ways = VERSIONS.into_iter().flat_map(|version| {
+        [0, 1]
+            .into_iter()
+            .flat_map(move |qos| [false, true].map(|many| (version, qos, many)))
+    });
+    ways.enumerate()
+        .map(|(number, (version, qos, many))| (number, version, qos, many))
+}
+
+/// Number of the station that only refused messages name.
+const QUIET: usize = 8;
+
+fn readings(checks: &mut Checks, twin: &Twin) {
+    checks.check("each way to publish is heard, with value and time", || {
+        for (number, version, qos, many) in ways() {
+            let id = station(number);
+            let value = |line: usize| 10.5 + line as f64;
+            let (last, published) = if many {
+                let lines: String = (0..LINES)
+                    .map(|line| reading(BASE_SECS + line, value(line)) + "\n")
+                    .collect();
+                (
+                    LINES - 1,
+                    publish(twin, version, qos, &topic(&id), &["-l"], &lines),
+                )
+            } else {
+                let message = reading(BASE_SECS, value(0));
+                (
+                    0,
+                    publish(twin, version, qos, &topic(&id), &["-m", &message], ""),
+                )
+            };
+            let way = format!("{version}, QoS {qos}, many: {many}");
+            assert_eq!(published.code, Some(0), "{way}: {published:?}");
+            let expected = (value(last), shown(BASE_SECS + last));
+            if qos == 0 {
+                // Nobody says when it has arrived.
+                until(&way, SOON, || {
+                    latest(twin, &id).filter(|latest| *latest == expected)
+                });
+            } else {
+                assert_eq!(latest(twin, &id), Some(expected), "{way}");
+            }
+        }
+    });
+    checks.check("every one of them is counted", || {
+        let all: usize = ways()
+            .map(|(_, _, _, many)| if many { LINES } else { 1 })
+            .sum();
+        let all = all as u64;
+        assert_eq!(twin.metric("twin_readings_total"), all);
+        assert_eq!(twin.metric("twin_mqtt_readings_total"), all);
+        assert_eq!(twin.metric("twin_mqtt_messages_total"), all);
+        assert_eq!(twin.metric("twin_readings_duplicate_total"), 0);
+    });
+    checks.check("the same reading again replaces it and is counted", || {
+        let (_, version, qos, _) = ways().last().unwrap();
+        let id = station(0);
+        let message = reading(BASE_SECS, 99.0);
+        publish(twin, version, qos, &topic(&id), &["-m", &message], "");
+        assert_eq!(latest(twin, &id), Some((99.0, shown(BASE_SECS))));
+        assert_eq!(twin.metric("twin_readings_duplicate_total"), 1);
+    });
+}
+
+fn refusals(checks: &mut Checks, twin: &Twin) {
+    let quiet = topic(&station(QUIET));
+    let good = reading(BASE_SECS, 1.0);
+    // Beyond the largest payload, within the largest packet.
+    let large = format!(
+        r#"{{"values": {{"pm25": 1}}, "ts": "{}"}}"#,
+        "0".repeat(300 << 10)
+    );
+    let future = reading(4_000_000_000, 1.0);
+    let cases = [
+        ("unknown_device", topic("test:station:none"), &*good),
+        ("unknown_device", topic("not an id"), &good),
+        ("foreign_topic", "factory/line/1".to_owned(), &good),
+        (
+            "foreign_topic",
+            "twin/ke/test:station:8/telemetry".to_owned(),
+            &good,
+        ),
+        ("malformed_json", quiet.clone(), r#"{"values": {"pm25": 1"#),
+        ("malformed_json", quiet.clone(), "pm25=31.4"),
+        ("wrong_shape", quiet.clone(), r#"{"values": [1]}"#),
+        (
+            "wrong_type",
+            quiet.clone(),
+            r#"{"values": {"pm25": "much"}}"#,
+        ),
+        ("unknown_name", quiet.clone(), r#"{"values": {"pm2.5": 1}}"#),
+        (
+            "wrong_time",
+            quiet.clone(),
+            r#"{"ts": 1732180000125, "values": {"pm25": 1}}"#,
+        ),
+        ("future_time", quiet.clone(), &future),
+        ("too_large", quiet, &large),
+    ];
+    checks.check(
+        "what is refused is acknowledged and counted by its reason",
+        || {
+            for version in VERSIONS {
+                for (reason, topic, payload) in &cases {
+                    let counter = format!("twin_mqtt_refused_total{{reason=\"{reason}\"}}");
+                    let before = twin.metric(&counter);
+                    let published = publish(twin, version, 1, topic, &["-s"], payload);
+                    let case = format!("{version}, {reason}, {topic}");
+                    assert_eq!(published.code, Some(0), "{case}: {published:?}");
+                    assert_eq!(twin.metric(&counter), before + 1, "{case}");
+                }
+            }
+        },
+    );
+    checks.check("and leaves nothing in the twin", || {
+        assert_eq!(latest(twin, &station(QUIET)), None);
+        let sum = |names: &[&str]| -> u64 { names.iter().map(|name| twin.metric(name)).sum() };
+        assert_eq!(
+            twin.metric("twin_mqtt_messages_total"),
+            sum(&["twin_mqtt_accepted_total"]) + (VERSIONS.len() * cases.len()) as u64
+        );
+    });
+}
+
+fn exactly_once(checks: &mut Checks, twin: &Twin) {
+    let message = reading(BASE_SECS, 2.0);
+    let quiet = topic(&station(QUIET));
+    let args = |version| ["-d", "-V", version, "-q", "2", "-t", &quiet, "-m", &message];
+    checks.check("QoS 2 is refused in 5 by what CONNACK said", || {
+        let asked = Foreign::start(&mut publisher(twin.mqtt(), &args("mqttv5"))).finished(SOON);
+        let said = format!("{}{}", asked.out, asked.err).to_lowercase();
+        assert!(said.contains("qos"), "{asked:?}");
+    });
+    checks.check(
+        "QoS 2 ends the connection in 3.1.1, which has no other way",
+        || {
+            let closed = "twin_mqtt_closed_total{reason=\"not_offered\"}";
+            let before = twin.metric(closed);
+            // The client would come again and again.
+            let mut client = Foreign::start(&mut publisher(twin.mqtt(), &args("mqttv311")));
+            until("the connection ends", SOON, || {
+                (twin.metric(closed) > before).then_some(())
+            });
+            client.kill();
+        },
+    );
+    checks.check("and nothing of it is recorded", || {
+        assert_eq!(latest(twin, &station(QUIET)), None);
+    });
+}
+
+#[test]
+fn what_mosquitto_publishes_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("twin");
+    register_stations(&dir, QUIET + 1);
+    let mut twin = Start::serve().dir(&dir).ready();
+    let mut checks = Checks::new();
+    readings(&mut checks, &twin);
+    refusals(&mut checks, &twin);
+    exactly_once(&mut checks, &twin);
+    let total = twin.metric("twin_readings_total") as usize;
+    twin.interrupt();
+    checks.check(
+        "every reading is in the history, once, as it was sent",
+        || {
+            let exported = Start::bare("export").arg("readings").dir(&dir).finished();
+            assert_eq!(exported.code, Some(0), "{}", exported.err);
+            let lines: Vec<Value> = exported
+                .out
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            assert_eq!(lines.len(), total);
+            for (number, _, _, many) in ways().filter(|(number, ..)| *number > 0) {
+                let id = station(number);
+                let values: Vec<f64> = lines
+                    .iter()
+                    .filter(|line| line["twin"] == *id)
+                    .filter_map(|line| line["value"].as_f64())
+                    .collect();
+                let expected: Vec<f64> = (0..if many { LINES } else { 1 })
+                    .map(|line| 10.5 + line as f64)
+                    .collect();
+                assert_eq!(values, expected, "{id}");
+            }
+            let repeated: Vec<&Value> = lines
+                .iter()
+                .filter(|line| line["twin"] == *station(0))
+                .collect();
+            assert_eq!(repeated.len(), 2, "{repeated:?}");
+        },
+    );
+    checks.finish();
+}
