@@ -18,9 +18,11 @@ mod door;
 mod foreign;
 mod process;
 mod random;
+mod time;
 
 pub use checks::Checks;
 pub use door::{Answer, Rows, ask, rows, strings};
 pub use foreign::{Finished, Foreign, node, publisher, until};
 pub use process::{Refusal, Start, Twin, data, register_stations, root, station};
-pub use random::Random;
+pub use random::{Random, number};
+pub use time::micros;

@@ -1,5 +1,15 @@
 //! Random numbers that a failing test can repeat.
 
+use std::env;
+
+/// The number that a variable of the environment says.
+pub fn number(name: &str, otherwise: u64) -> u64 {
+    env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(otherwise)
+}
+
 /// A small generator (`SplitMix64`): the same seed gives the same numbers everywhere.
 #[derive(Debug, Clone)]
 pub struct Random(u64);

@@ -4,10 +4,12 @@
 //! - What was acknowledged is looked for once, at once: it must be there.
 //! - Every message ends in a reading or in a counter of `/metrics`; the sums are checked.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Checks, Finished, Foreign, Start, Twin, publisher, register_stations, station, until};
+use tests::{
+    Checks, Finished, Foreign, Start, Twin, micros, publisher, register_stations, station, until,
+};
 
 /// A publish is answered within this time, on a busy machine too.
 const SOON: Duration = Duration::from_secs(60);
@@ -43,21 +45,17 @@ fn publish(
 
 /// The latest PM2.5 of a station: value and time.
 #[track_caller]
-fn latest(twin: &Twin, id: &str) -> Option<(f64, String)> {
+fn latest(twin: &Twin, id: &str) -> Option<(f64, i64)> {
     let query =
         "query($id: ID!) { twin(id: $id) { ... on AirQualityStation { pm25 { value ts } } } }";
     let answer = twin.graphql(query, json!({ "id": id }));
     let pm25 = &answer.data()["twin"]["pm25"];
-    Some((pm25["value"].as_f64()?, pm25["ts"].as_str()?.to_owned()))
+    Some((pm25["value"].as_f64()?, micros(pm25["ts"].as_str()?)))
 }
 
-/// The time of [`reading`] as the API shows it.
-fn shown(secs: usize) -> String {
-    let date = Command::new("date")
-        .args(["-u", "+%Y-%m-%dT%H:%M:%S.25Z", "-d", &format!("@{secs}")])
-        .output()
-        .unwrap();
-    String::from_utf8(date.stdout).unwrap().trim().to_owned()
+/// The time of [`reading`], microseconds since 1970.
+const fn measured(secs: usize) -> i64 {
+    secs as i64 * 1_000_000 + 250_000
 }
 
 /// One station for each way to publish.
@@ -96,7 +94,7 @@ fn readings(checks: &mut Checks, twin: &Twin) {
             };
             let way = format!("{version}, QoS {qos}, many: {many}");
             assert_eq!(published.code, Some(0), "{way}: {published:?}");
-            let expected = (value(last), shown(BASE_SECS + last));
+            let expected = (value(last), measured(BASE_SECS + last));
             if qos == 0 {
                 // Nobody says when it has arrived.
                 until(&way, SOON, || {
@@ -122,7 +120,7 @@ fn readings(checks: &mut Checks, twin: &Twin) {
         let id = station(0);
         let message = reading(BASE_SECS, 99.0);
         publish(twin, version, qos, &topic(&id), &["-m", &message], "");
-        assert_eq!(latest(twin, &id), Some((99.0, shown(BASE_SECS))));
+        assert_eq!(latest(twin, &id), Some((99.0, measured(BASE_SECS))));
         assert_eq!(twin.metric("twin_readings_duplicate_total"), 1);
     });
 }

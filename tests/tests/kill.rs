@@ -5,12 +5,12 @@
 //! - A twin that ends by itself after a kill fails the test: it must have come up again.
 
 use std::{
-    env, thread,
+    thread,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
-use tests::{Random, Start, data};
+use tests::{Random, Start, data, number};
 
 /// A kill comes this long after the start at the latest; loading takes longer.
 const LATEST_SECS: f64 = 12.0;
@@ -18,13 +18,6 @@ const LATEST_SECS: f64 = 12.0;
 const KILLS_MAX: u64 = 40;
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(5);
-
-fn number(name: &str, otherwise: u64) -> u64 {
-    env::var(name)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(otherwise)
-}
 
 #[test]
 fn killed_while_loading_it_comes_back_whole() {
