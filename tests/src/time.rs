@@ -8,7 +8,7 @@ pub fn micros(text: &str) -> i64 {
         let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
         let mut date = date.splitn(3, '-').map(str::parse::<i64>);
         let mut time = time.splitn(3, ':').map(str::parse::<i64>);
-        let mut next = |part: &mut dyn Iterator<Item = Result<i64, _>>| part.next()?.ok();
+        let next = |part: &mut dyn Iterator<Item = Result<i64, _>>| part.next()?.ok();
         let (year, month, day) = (next(&mut date)?, next(&mut date)?, next(&mut date)?);
         let (hour, minute, second) = (next(&mut time)?, next(&mut time)?, next(&mut time)?);
         let fraction: i64 = format!("{fraction:0<6}").parse().ok()?;

@@ -4,10 +4,14 @@
 //! - A refusal says what is wrong and how to mend it; tests look for the name of the thing.
 //! - After every refused request the same twin still answers.
 
-use std::net::TcpListener;
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
 
 use serde_json::json;
-use tests::{Checks, Refusal, Start, Twin};
+use tests::{Checks, Refusal, Start, Twin, until};
 
 /// Bad usage or configuration.
 const USAGE: Option<i32> = Some(2);
@@ -176,6 +180,31 @@ fn bad_requests_get_clear_errors() {
         twin.interrupt();
     });
     checks.finish();
+}
+
+#[test]
+fn asked_to_end_twice_it_ends_at_once() {
+    let mut twin = Start::serve().ready();
+    // An answer under way that never ends by itself: its request never does.
+    let mut request = TcpStream::connect(twin.http()).unwrap();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+        twin.http()
+    );
+    request.write_all(head.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::new(&request).read_line(&mut line).unwrap();
+    assert!(line.contains("100 Continue"), "{line}");
+    twin.signal("TERM");
+    let said = |word: &str| twin.log().contains(word).then_some(());
+    until("it says that it drains", Duration::from_secs(60), || {
+        said("draining")
+    });
+    assert!(twin.running(), "{}", twin.log());
+    twin.signal("TERM");
+    assert_eq!(twin.ended("asked twice"), Some(1));
+    assert!(twin.log().contains("twice"), "{}", twin.log());
 }
 
 #[test]

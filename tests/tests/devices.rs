@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! - What was acknowledged is looked for once, at once: it must be there.
-//! - Every message ends in a reading or in a counter of `/metrics`; the sums are checked.
+//! - Every message ends in a reading or in a dead letter, and in a counter of `/metrics`; the sums are
+//!   checked.
 
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ const LINES: usize = 500;
 const BASE_SECS: usize = 1_700_000_000;
 /// Versions of MQTT, as `mosquitto_pub -V` names them.
 const VERSIONS: [&str; 2] = ["mqttv311", "mqttv5"];
+
+/// Dead letters, the newest first.
+const LETTERS: &str = "SELECT number, reason, detail, topic, size, payload FROM _dead_letter \
+                       ORDER BY number DESC";
 
 fn topic(id: &str) -> String {
     format!("twin/rw/{id}/telemetry")
@@ -160,21 +165,33 @@ fn refusals(checks: &mut Checks, twin: &Twin) {
         ("future_time", quiet.clone(), &future),
         ("too_large", quiet, &large),
     ];
-    checks.check(
-        "what is refused is acknowledged and counted by its reason",
-        || {
-            for version in VERSIONS {
-                for (reason, topic, payload) in &cases {
-                    let counter = format!("twin_mqtt_refused_total{{reason=\"{reason}\"}}");
-                    let before = twin.metric(&counter);
-                    let published = publish(twin, version, 1, topic, &["-s"], payload);
-                    let case = format!("{version}, {reason}, {topic}");
-                    assert_eq!(published.code, Some(0), "{case}: {published:?}");
-                    assert_eq!(twin.metric(&counter), before + 1, "{case}");
-                }
+    let refused = "what is refused is acknowledged, kept with its reason and counted by it";
+    checks.check(refused, || {
+        for version in VERSIONS {
+            for (reason, topic, payload) in &cases {
+                let counter = format!("twin_mqtt_refused_total{{reason=\"{reason}\"}}");
+                let before = twin.metric(&counter);
+                let published = publish(twin, version, 1, topic, &["-s"], payload);
+                let case = format!("{version}, {reason}, {topic}");
+                assert_eq!(published.code, Some(0), "{case}: {published:?}");
+                assert_eq!(twin.metric(&counter), before + 1, "{case}");
+                let letters = twin.surql(&format!("{LETTERS} LIMIT 1"));
+                let letter = &letters[0][0];
+                assert_eq!(letter["reason"], *reason, "{case}: {letter}");
+                assert_eq!(letter["topic"], *topic, "{case}: {letter}");
+                assert_eq!(letter["size"], payload.len(), "{case}");
+                let kept = letter["payload"].as_str().unwrap();
+                assert!(
+                    !kept.is_empty() && payload.starts_with(kept),
+                    "{case}: {letter}"
+                );
+                assert!(
+                    !letter["detail"].as_str().unwrap().is_empty(),
+                    "{case}: {letter}"
+                );
             }
-        },
-    );
+        }
+    });
     checks.check("and leaves nothing in the twin", || {
         assert_eq!(latest(twin, &station(QUIET)), None);
         let sum = |names: &[&str]| -> u64 { names.iter().map(|name| twin.metric(name)).sum() };
@@ -223,7 +240,17 @@ fn what_mosquitto_publishes_is_seen() {
     refusals(&mut checks, &twin);
     exactly_once(&mut checks, &twin);
     let total = twin.metric("twin_readings_total") as usize;
-    twin.interrupt();
+    let letters = twin.surql(LETTERS);
+    twin.kill9();
+    checks.check("dead letters outlive a crash", || {
+        let again = Start::serve().dir(&dir).ready();
+        assert_eq!(again.surql(LETTERS), letters);
+        assert!(
+            letters[0]
+                .as_array()
+                .is_some_and(|letters| letters.len() > 10)
+        );
+    });
     checks.check(
         "every reading is in the history, once, as it was sent",
         || {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use twin_core::Position;
-use twin_core::store::{Kept, Store as _};
+use twin_core::store::{Kept, Store as _, StoreError};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -56,6 +56,7 @@ async fn readings(nation: &Nation, after: Option<&Position>) -> Result<(), Failu
                         "{lane}:{from} is no longer kept: export with --after {lane}:{oldest}"
                     )));
                 }
+                Kept::Foreign { what } => return Err(StoreError::Foreign(what).into()),
             };
             let Some(last) = groups.last() else { break };
             from = last.next;
