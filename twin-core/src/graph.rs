@@ -29,7 +29,15 @@ pub struct Step {
 pub struct TooMany;
 
 /// The twins at the end of a path of steps from any of the starts, each once, sorted by id.
-pub fn traverse(view: &View, from: &[TwinRef], steps: &[Step]) -> Result<Vec<TwinRef>, TooMany> {
+///
+/// `go_on` is asked at every twin that is met; once it says no, the traversal ends and what it
+/// answers means nothing.
+pub fn traverse(
+    view: &View,
+    from: &[TwinRef],
+    steps: &[Step],
+    go_on: impl Fn() -> bool,
+) -> Result<Vec<TwinRef>, TooMany> {
     let mut front: BTreeSet<TwinRef> = from.iter().copied().collect();
     let mut visited = 0;
     for step in steps {
@@ -39,6 +47,9 @@ pub fn traverse(view: &View, from: &[TwinRef], steps: &[Step]) -> Result<Vec<Twi
                 visited += 1;
                 if visited > MAX_VISITED {
                     return Err(TooMany);
+                }
+                if !go_on() {
+                    return Ok(Vec::new());
                 }
                 let fits = |class| view.ontology().is_a(view.class_id(related), class);
                 if step.class.is_none_or(fits) {

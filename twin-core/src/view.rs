@@ -172,15 +172,40 @@ impl View {
 
     /// Twins of a class and its subclasses in a region, sorted by id.
     pub fn search(&self, class: ClassId, region: &Region, relation: Relation) -> Vec<TwinRef> {
+        self.search_while(class, region, relation, &|| true)
+    }
+
+    /// Like [`View::search`]; `go_on` is asked before every test of a shape, and once it says no,
+    /// the search ends with what it has.
+    pub fn search_while(
+        &self,
+        class: ClassId,
+        region: &Region,
+        relation: Relation,
+        go_on: &dyn Fn() -> bool,
+    ) -> Vec<TwinRef> {
         self.each_space(class, |table, shape_of| {
-            table.space().search(region, relation, shape_of)
+            table
+                .space()
+                .search_while(region, relation, shape_of, go_on)
         })
     }
 
     /// Twins of a class (of any, if `None`) whose shape holds the point, sorted by id.
     pub fn containing(&self, point: Point, class: Option<ClassId>) -> Vec<TwinRef> {
+        self.containing_while(point, class, &|| true)
+    }
+
+    /// Like [`View::containing`]; `go_on` is asked before every test of a shape, and once it says
+    /// no, the search ends with what it has.
+    pub fn containing_while(
+        &self,
+        point: Point,
+        class: Option<ClassId>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Vec<TwinRef> {
         let find = |table: &'_ crate::live::Table, shape_of: ShapeOf<'_>| {
-            table.space().containing(point, shape_of)
+            table.space().containing_while(point, shape_of, go_on)
         };
         match class {
             Some(class) => self.each_space(class, find),

@@ -11,6 +11,7 @@ use ontology::{Class, ClassId, RelationshipId, Schema, Value};
 use serde_json::Value as Json;
 use twin_core::{Direction, TwinRef, View};
 
+use super::page::Clock;
 use super::select::members;
 use super::values::typed;
 use super::variables::shown;
@@ -91,8 +92,10 @@ impl Filter {
     }
 
     /// Twins that may fit, if the conditions lead to few of them: by id or by a related id.
-    pub(crate) fn candidates(&self, view: &View) -> Option<Vec<TwinRef>> {
-        self.root.candidates(view)
+    ///
+    /// Once time is up they are not all there.
+    pub(crate) fn candidates(&self, view: &View, clock: &Clock) -> Option<Vec<TwinRef>> {
+        self.root.candidates(view, clock)
     }
 }
 
@@ -110,9 +113,9 @@ impl Test {
         }
     }
 
-    fn candidates(&self, view: &View) -> Option<Vec<TwinRef>> {
+    fn candidates(&self, view: &View, clock: &Clock) -> Option<Vec<TwinRef>> {
         match self {
-            Self::All(tests) => tests.iter().find_map(|test| test.candidates(view)),
+            Self::All(tests) => tests.iter().find_map(|test| test.candidates(view, clock)),
             Self::Id(Check::Equal(Value::Text(id))) => Some(view.find(id).into_iter().collect()),
             Self::Id(Check::OneOf(ids)) => {
                 let text = |id: &Value| match id {
@@ -122,11 +125,11 @@ impl Test {
                 Some(ids.iter().filter_map(text).collect())
             }
             Self::Related(relationship, test) => {
-                let targets = test.candidates(view)?;
+                let targets = test.candidates(view, clock)?;
                 let sources = targets
                     .into_iter()
                     .flat_map(|target| view.related(target, *relationship, Direction::In));
-                Some(sources.collect())
+                Some(sources.take_while(|_| clock.tick()).collect())
             }
             Self::Any(_) | Self::Not(_) | Self::Id(_) | Self::Property(..) => None,
         }

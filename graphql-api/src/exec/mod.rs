@@ -282,3 +282,65 @@ fn write_errors(out: &mut Vec<u8>, errors: &[Reported<'_>], more: usize) {
     }
     out.push(b']');
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ontology::{Ontology, Pack, Source};
+    use twin_core::memory::MemoryStore;
+    use twin_core::{Settings, Twin};
+
+    use super::*;
+
+    const MODEL: &str = r#"{"@context": "dtmi:dtdl:context;3", "@id": "dtmi:test:Place;1",
+        "@type": "Interface", "contents": [
+          {"@type": "Relationship", "name": "near"}]}"#;
+
+    #[tokio::test]
+    async fn every_root_field_ends_when_time_is_up() {
+        let source = Source {
+            pack: Arc::new(Pack::named("test")),
+            file: "place.json".to_owned(),
+            text: MODEL.to_owned(),
+        };
+        let (ontology, _) = Ontology::compile(&[source]).unwrap_or_else(|p| panic!("{p}"));
+        let ontology = Arc::new(ontology);
+        let store = Arc::new(MemoryStore::new(Arc::clone(&ontology)));
+        let twin = Twin::open(store, Arc::clone(&ontology), Settings::default());
+        let view = twin.await.unwrap().view();
+        let api = Api::new(ontology);
+        let variables = Variables::new();
+        for field in [
+            "places(space: {box: [29, -3, 31, -1]}) { totalCount }",
+            "places(where: {near: {id: {eq: \"a\"}}}, orderBy: [{id: DESC}]) { totalCount }",
+            "places { totalCount }",
+            "nearest(class: \"Place\", to: {lon: 30, lat: -2}) { metres }",
+            "containing(point: {lon: 30, lat: -2}) { id }",
+            "traverse(from: [], steps: [{relationship: \"near\"}]) { totalCount }",
+        ] {
+            let query = format!("{{ {field} }}");
+            let document = async_graphql::parser::parse_query(query).unwrap();
+            let operation = crate::frame::operation(&document, None).unwrap();
+            let set = &operation.node.selection_set.node;
+            let planner = planner(&api, &document, &variables);
+            // While it is planned, and while it is written.
+            for planned_late in [true, false] {
+                let clock = if planned_late {
+                    Clock::late()
+                } else {
+                    Clock::start()
+                };
+                let fields = root::plan(planner, &view, &clock, set);
+                if !planned_late && field.starts_with("containing") {
+                    continue; // Its work is done when it is planned.
+                }
+                let late = Clock::late();
+                let written = answer(&view, planner, late, &view.position(), |run| {
+                    run.query(&fields);
+                });
+                assert_eq!(written.codes, [Code::Timeout], "{field}");
+            }
+        }
+    }
+}

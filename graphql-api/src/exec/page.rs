@@ -55,6 +55,14 @@ impl Clock {
         }
     }
 
+    /// One whose time is up.
+    #[cfg(test)]
+    pub(crate) fn late() -> Self {
+        let clock = Self::start();
+        clock.late.set(true);
+        clock
+    }
+
     /// Whether there is time left.
     pub(crate) fn tick(&self) -> bool {
         /// Asking the time costs about as much as looking at a twin.
@@ -118,7 +126,7 @@ pub(crate) fn list(
     // A few candidates by id or relationship beat a search in space, and that beats a scan.
     let some = filter
         .as_ref()
-        .and_then(|filter| filter.candidates(view))
+        .and_then(|filter| filter.candidates(view, clock))
         .map(|mut twins| {
             twins.retain(|twin| api.ontology.is_a(view.class_id(*twin), *class));
             if let Some((region, relation)) = space {
@@ -133,9 +141,9 @@ pub(crate) fn list(
             twins
         });
     let some = some.or_else(|| {
-        space
-            .as_ref()
-            .map(|(region, relation)| view.search(*class, region, *relation))
+        space.as_ref().map(|(region, relation)| {
+            view.search_while(*class, region, *relation, &|| clock.tick())
+        })
     });
     let page = match some {
         Some(twins) => {
@@ -335,9 +343,10 @@ fn related_place(cursor: &str) -> Result<(TwinId, String), Fault> {
 }
 
 /// A page of the ends of a traversal.
-pub(crate) fn traverse(view: &View, plan: &TraversePlan<'_>) -> Result<Page, Fault> {
-    let found = twin_core::traverse(view, &plan.from, &plan.steps)
+pub(crate) fn traverse(view: &View, plan: &TraversePlan<'_>, clock: &Clock) -> Result<Page, Fault> {
+    let found = twin_core::traverse(view, &plan.from, &plan.steps, || clock.tick())
         .map_err(|error| Fault::too_costly(error.to_string()))?;
+    clock.check()?;
     Ok(by_id(
         view,
         found,
@@ -352,9 +361,10 @@ pub(crate) fn nearest(
     plan: &NearestPlan<'_>,
     clock: &Clock,
 ) -> Result<Vec<(TwinRef, f64)>, Fault> {
+    // Once time is up everything fits, so that the search is over soon; its answer is not used.
     let fits = |twin| {
-        clock.tick()
-            && plan
+        !clock.tick()
+            || plan
                 .filter
                 .as_ref()
                 .is_none_or(|filter| filter.admits(view, twin))

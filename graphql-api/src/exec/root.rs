@@ -88,7 +88,7 @@ fn root<'q>(planner: Planner<'q>, view: &View, clock: &Clock, merged: &Merged<'q
         "position" => Ok(Root::Position),
         "twin" => twin(planner, view, merged),
         "nearest" => nearest(planner, merged),
-        "containing" => containing(planner, view, merged),
+        "containing" => containing(planner, view, clock, merged),
         "traverse" => traverse(planner, view, merged),
         name => match planner.api.listed(name) {
             Some(class) => list(planner, view, merged, class),
@@ -159,6 +159,7 @@ pub(crate) const DEFAULT_NEAREST: usize = 10;
 fn containing<'q>(
     planner: Planner<'q>,
     view: &View,
+    clock: &Clock,
     merged: &Merged<'q>,
 ) -> Result<Root<'q>, Fault> {
     let point = point_argument(planner, merged, "point")?;
@@ -166,7 +167,8 @@ fn containing<'q>(
         Some(name) => Some(planner.api.class_named(&name)?.id),
         None => None,
     };
-    let found = view.containing(point, class);
+    let found = view.containing_while(point, class, &|| clock.tick());
+    clock.check()?;
     if found.len() > MAX_PAGE {
         return Err(Fault::too_costly(format!(
             "{} twins hold the point, and {MAX_PAGE} are the most of one answer: name a `class`",

@@ -290,7 +290,8 @@ impl<'v, 'q> Run<'v, 'q> {
                 return self.array(found, |run, twin| run.twin(*twin, twins));
             }
             Root::Traverse(plan) => {
-                let page = page::traverse(self.view, plan).map_err(|f| self.fail(f, field.pos))?;
+                let page = page::traverse(self.view, plan, &self.clock);
+                let page = page.map_err(|fault| self.fail(fault, field.pos))?;
                 let order = Order::default();
                 return self.connection(&plan.connection, &page, &Cursors::Order(&order));
             }

@@ -130,6 +130,18 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         relation: Relation,
         shape_of: impl Fn(K) -> S,
     ) -> Vec<K> {
+        self.search_while(region, relation, shape_of, || true)
+    }
+
+    /// Like [`SpaceIndex::search`]; `go_on` is asked before every test of a shape, and once it says
+    /// no, the search ends with what it has.
+    pub fn search_while<S: Deref<Target = Shape>>(
+        &self,
+        region: &Region,
+        relation: Relation,
+        shape_of: impl Fn(K) -> S,
+        go_on: impl Fn() -> bool,
+    ) -> Vec<K> {
         let mut found = Found {
             sure: Vec::new(),
             maybe: Vec::new(),
@@ -144,6 +156,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         keys.extend(
             maybe
                 .into_iter()
+                .take_while(|_| go_on())
                 .filter(|&key| region.matches(&shape_of(key), relation)),
         );
         keys.sort_unstable();
@@ -156,6 +169,17 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         p: Point,
         shape_of: impl Fn(K) -> S,
     ) -> Vec<K> {
+        self.containing_while(p, shape_of, || true)
+    }
+
+    /// Like [`SpaceIndex::containing`]; `go_on` is asked before every test of a shape, and once it
+    /// says no, the search ends with what it has.
+    pub fn containing_while<S: Deref<Target = Shape>>(
+        &self,
+        p: Point,
+        shape_of: impl Fn(K) -> S,
+        go_on: impl Fn() -> bool,
+    ) -> Vec<K> {
         let cell = cell_at(p, FINEST);
         let mut keys: Vec<K> = range(&self.points, (cell.into(), cell.into())).collect();
         for resolution in self.resolutions() {
@@ -165,7 +189,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         }
         keys.sort_unstable();
         keys.dedup();
-        keys.retain(|&key| shape_of(key).contains(p));
+        keys.retain(|&key| go_on() && shape_of(key).contains(p));
         keys
     }
 

@@ -12,6 +12,7 @@ use geo_types::{
 use h3o::{CellIndex, Resolution};
 use proptest::prelude::*;
 use serde_json::json;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -177,6 +178,29 @@ proptest! {
             let expected: Vec<usize> =
                 (0..shapes.len()).filter(|&k| shapes[k].contains(p)).collect();
             prop_assert_eq!(index.containing(p, |k| &shapes[k]), expected);
+        }
+    }
+
+    #[test]
+    fn a_search_that_is_told_to_end_tests_no_further_shape(
+        (shapes, region, c) in world(), relation in relation(), most in 0..4_usize,
+    ) {
+        let index = indexed(&shapes);
+        let asked = Cell::new(0);
+        let tested = Cell::new(0);
+        let go_on = || asked.replace(asked.get() + 1) < most;
+        let shape_of = |k: usize| {
+            tested.set(tested.get() + 1);
+            &shapes[k]
+        };
+        let found = index.search_while(&region, relation, shape_of, go_on);
+        prop_assert!(tested.get() <= most);
+        prop_assert!(found.iter().all(|&k| region.matches(&shapes[k], relation)));
+        asked.set(0);
+        tested.set(0);
+        if c.x.abs() <= 180.0 {
+            index.containing_while(Point::from(c), shape_of, go_on);
+            prop_assert!(tested.get() <= most);
         }
     }
 

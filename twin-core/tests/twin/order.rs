@@ -1,5 +1,6 @@
 //! Order, atomicity, durability before the answer, and following.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use twin_core::memory::Fault;
 use twin_core::space::{Point, Region, Relation};
 use twin_core::{
     Commit, Direction, Event, Expect, Idempotency, Operation, Position, Principal, Reading,
-    Readings, Refusal,
+    Readings, Refusal, Step, traverse,
 };
 
 use crate::world::{World, area, commit, delete, expecting, id, put, relate, station, unrelate};
@@ -192,6 +193,31 @@ async fn relationships_keep_the_models_rules() {
         .await
         .unwrap();
     assert_eq!(again.changes, 0);
+}
+
+#[tokio::test]
+async fn a_traversal_ends_when_it_is_told_to() {
+    let world = World::new().await;
+    let mut operations = vec![area("top", 1)];
+    for i in 0..10 {
+        let part = format!("part{i}");
+        operations.push(area(&part, 1));
+        operations.push(relate(&part, "partOf", "top"));
+    }
+    world.commit(operations).await.unwrap();
+    let view = world.twin.view();
+    let step = Step {
+        relationship: view.ontology().relationship_named("partOf").unwrap().id,
+        direction: Direction::In,
+        class: None,
+    };
+    let top = [view.twin(&id("top")).unwrap()];
+    let all = traverse(&view, &top, &[step], || true).unwrap();
+    assert_eq!(all.len(), 10);
+    let asked = Cell::new(0);
+    let go_on = || asked.replace(asked.get() + 1) < 3;
+    traverse(&view, &top, &[step, step], go_on).unwrap();
+    assert_eq!(asked.get(), 4);
 }
 
 #[tokio::test]
