@@ -205,10 +205,11 @@ impl Walk<'_> {
             (Place::Near, "twin") => (1, Place::Twins(TwinType::Twin)),
             (Place::Connection(ty), "edges") => (1, Place::Edge(ty)),
             (Place::Edge(ty), "node") => (1, Place::Twins(ty)),
-            (Place::Twins(_), "related") => (
-                given("first", DEFAULT_PAGE),
-                Place::Connection(TwinType::Twin),
-            ),
+            (Place::Twins(ty), "related") => {
+                let first = given("first", DEFAULT_PAGE);
+                let most = self.most_related(field, ty).unwrap_or(first);
+                (first.min(most), Place::Connection(TwinType::Twin))
+            }
             (Place::Twins(TwinType::Any(class) | TwinType::Object(class)), name) => {
                 let class = self.api.class(class);
                 match class.relationship(name) {
@@ -218,7 +219,9 @@ impl Walk<'_> {
                         if relationship.max == Some(1) {
                             (1, Place::Twins(target))
                         } else {
-                            (given("first", DEFAULT_PAGE), Place::Connection(target))
+                            let first = given("first", DEFAULT_PAGE);
+                            let most = relationship.max.map_or(first, u64::from);
+                            (first.min(most), Place::Connection(target))
                         }
                     }
                     None => return 0,
@@ -246,6 +249,31 @@ impl Walk<'_> {
         };
         times.saturating_mul(own.saturating_add(each))
     }
+    /// Most twins that the model lets `related` answer for one twin; `None` if it sets no bound.
+    fn most_related(
+        &self,
+        field: &async_graphql::parser::types::Field,
+        ty: TwinType,
+    ) -> Option<u64> {
+        let text = |name: &str| self.ask.text(field, name).ok().flatten();
+        if text("direction").is_some_and(|direction| direction != "OUT") {
+            return None;
+        }
+        let kind = self
+            .api
+            .ontology
+            .relationship_named(&text("relationship")?)?;
+        let mut sources = kind.sources.iter().filter(|source| match ty {
+            TwinType::Twin => true,
+            TwinType::Any(class) => self.api.ontology.is_a(**source, class),
+            TwinType::Object(class) => **source == class,
+        });
+        sources.try_fold(0, |most, source| {
+            let relationship = self.api.class(*source).relationship_by_id(kind.id)?;
+            Some(most.max(u64::from(relationship.max?)))
+        })
+    }
+
     /// Vertices of the area that `space: {inside: …}` names.
     fn vertices(&self, field: &async_graphql::parser::types::Field) -> usize {
         let space = self.ask.argument(field, "space");

@@ -232,6 +232,29 @@ async fn too_much_at_once_is_refused_with_the_limit() {
 }
 
 #[tokio::test]
+async fn a_relationship_costs_what_the_model_allows_of_it() {
+    let world = World::small().await;
+    let ask = |inner: &str| {
+        format!(
+            "{{ clinics(first: 1000) {{ edges {{ node {{ {inner} {{ edges {{ node {{ id }} }} }} }} }} }} }}"
+        )
+    };
+    world
+        .data(&ask("related(relationship: \"locatedIn\", first: 1000)"))
+        .await;
+    for many in [
+        "related(relationship: \"serves\", first: 1000)",
+        "related(relationship: \"locatedIn\", direction: IN, first: 1000)",
+        "related(first: 1000)",
+        "serves(first: 1000)",
+    ] {
+        let (code, message) = world.error(&ask(many)).await;
+        assert_eq!(code, "TOO_COSTLY", "{many}");
+        assert!(message.contains("MAX_NODES"), "{many}");
+    }
+}
+
+#[tokio::test]
 async fn fragments_that_multiply_are_refused_at_once() {
     let world = World::small().await;
     let started = std::time::Instant::now();
