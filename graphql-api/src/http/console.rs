@@ -6,12 +6,12 @@
 use std::path::Path;
 
 use axum::extract::{Path as Named, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
 use twin_core::View;
 
-use super::page::escaped;
+use super::page::{escaped, host};
 use crate::service::Service;
 
 /// Files of the assets folder: the name in our address, the place in the folder, the kind.
@@ -53,7 +53,47 @@ const PAGE: &str = r#"<!doctype html>
 
 /// Ours, so that the page needs no script of its own and the content policy can refuse any.
 const START: &str = r#""use strict";
+const asks = (question, options) => {
+  const operations = ((options && options.documentAST) || { definitions: [] }).definitions.filter(
+    (definition) => definition.kind === "OperationDefinition"
+      && (!question.operationName || (definition.name && definition.name.value === question.operationName)));
+  return operations.some((operation) => operation.operation === "subscription");
+};
+// One socket for each subscription: its end ends the socket, and the other way round.
+async function* follow(question) {
+  const address = new URL("/graphql/ws", location.href);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  const socket = new WebSocket(address, "graphql-transport-ws");
+  const heard = [];
+  let wake = () => {};
+  const hear = (message) => { heard.push(message); wake(); };
+  socket.onopen = () => socket.send(JSON.stringify({ type: "connection_init" }));
+  socket.onmessage = (event) => hear(JSON.parse(event.data));
+  socket.onclose = (event) => hear({ type: "closed", reason: `${event.code} ${event.reason}` });
+  try {
+    for (;;) {
+      while (heard.length === 0) await new Promise((resolve) => { wake = resolve; });
+      const message = heard.shift();
+      if (message.type === "connection_ack") {
+        socket.send(JSON.stringify({ type: "subscribe", id: "1", payload: question }));
+      } else if (message.type === "next") {
+        yield message.payload;
+      } else if (message.type === "error") {
+        yield { errors: message.payload };
+        return;
+      } else if (message.type === "closed") {
+        yield { errors: [{ message: `the socket was closed: ${message.reason}` }] };
+        return;
+      } else if (message.type === "complete") {
+        return;
+      }
+    }
+  } finally {
+    socket.close();
+  }
+}
 const ask = async (question, options) => {
+  if (asks(question, options)) return follow(question);
   const headers = { "content-type": "application/json", ...(options && options.headers) };
   const answer = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify(question) });
   return answer.json();
@@ -69,7 +109,11 @@ pub(super) struct Asked {
 }
 
 /// The console's page.
-pub(super) async fn page(State(service): State<Service>, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn page(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    Query(asked): Query<Asked>,
+) -> Response {
     if asked.query.is_some() {
         let message = "send queries with POST and `content-type: application/json`: GET only shows the console\n";
         return (
@@ -87,11 +131,11 @@ pub(super) async fn page(State(service): State<Service>, Query(asked): Query<Ask
         {
             Html(PAGE).into_response()
         }
-        folder => Html(without_assets(folder.as_deref())).into_response(),
+        folder => Html(without_assets(folder.as_deref(), &host(&headers))).into_response(),
     }
 }
 
-fn without_assets(folder: Option<&Path>) -> String {
+fn without_assets(folder: Option<&Path>, host: &str) -> String {
     let place = folder.map_or_else(
         || "no folder for them is configured".to_owned(),
         |folder| {
@@ -109,7 +153,7 @@ fn without_assets(folder: Option<&Path>) -> String {
          <p>The console's scripts are not here: {place}. They come from npm, once:</p>\
          <pre>cd graphql-api/console &amp;&amp; npm ci</pre>\
          <p><code>make build</code> does that too. The API works without them:</p>\
-         <pre>curl -s http://localhost:8080/graphql -H 'content-type: application/json' \\\n  -d '{{\"query\": \"{{ position }}\"}}'</pre>\
+         <pre>curl -s http://{host}/graphql -H 'content-type: application/json' \\\n  -d '{{\"query\": \"{{ position }}\"}}'</pre>\
          <p><a href=\"/graphql/schema.graphql\">The schema</a> · <a href=\"/\">Start page</a></p></html>"
     )
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::service::Service;
@@ -18,7 +18,8 @@ const STYLE: &str = ":root { color-scheme: light dark; --line: #8884 } \
     pre { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem }";
 
 /// The start page.
-pub(super) async fn start(State(service): State<Service>) -> Html<String> {
+pub(super) async fn start(State(service): State<Service>, headers: HeaderMap) -> Html<String> {
+    let host = host(&headers);
     let inner = &service.inner;
     let view = inner.twin.view();
     let mut rows = String::new();
@@ -47,9 +48,11 @@ pub(super) async fn start(State(service): State<Service>) -> Html<String> {
         attribution.push_str(&escaped(line));
     }
     let surql = if inner.options.surql.is_some() {
-        "<h2>Ask in SurrealQL</h2><pre>curl -s http://localhost:8080/surql -d 'SELECT count() FROM Village GROUP ALL'</pre>"
+        format!(
+            "<h2>Ask in SurrealQL</h2><pre>curl -s http://{host}/surql -d 'SELECT count() FROM Village GROUP ALL'</pre>"
+        )
     } else {
-        ""
+        String::new()
     };
     let (twins, position) = (view.len(), view.position());
     Html(format!(
@@ -66,11 +69,19 @@ pub(super) async fn start(State(service): State<Service>) -> Html<String> {
          <li><a href=\"/readyz\">Ready?</a></li></ul>\
          <h2>What is in it</h2><table>{rows}</table>\
          <h2>Ask from a shell</h2>\
-         <pre>curl -s http://localhost:8080/graphql -H 'content-type: application/json' \\\n  -d '{{\"query\": \"{{ containing(point: {{lon: 30.0619, lat: -1.9441}}) {{ id class label }} }}\"}}'</pre>\
+         <pre>curl -s http://{host}/graphql -H 'content-type: application/json' \\\n  -d '{{\"query\": \"{{ containing(point: {{lon: 30.0619, lat: -1.9441}}) {{ id class label }} }}\"}}'</pre>\
          {surql}\
          <p class=\"soft\"><small>Only programs and pages of this machine are answered. Where data is synthetic, <code>synthetic</code> says so.{attribution}</small></p>\
          </body></html>"
     ))
+}
+
+/// The address that the request was sent to, for HTML.
+pub(super) fn host(headers: &HeaderMap) -> String {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    escaped(host.unwrap_or("localhost:8080"))
 }
 
 /// What a wrong address gets.

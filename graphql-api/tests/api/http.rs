@@ -22,7 +22,7 @@ async fn text(response: Response<Body>) -> String {
 
 fn get(path: &str) -> Request<Body> {
     Request::get(path)
-        .header("host", "localhost:8080")
+        .header("host", "localhost:4123")
         .body(Body::empty())
         .unwrap()
 }
@@ -159,6 +159,34 @@ async fn an_answer_waits_for_the_position_it_is_given() {
     assert_eq!(send(&world, request).await.status(), 400);
 }
 
+/// Work that nobody waits for any more still takes its place until it is done.
+#[test]
+fn a_request_keeps_its_place_as_long_as_it_is_worked_on() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let world = World::small().await;
+        // The only thread for long work is taken, so the question waits for it.
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let other = tokio::task::spawn_blocking(move || wait.recv());
+        let nearest = "{ nearest(class: \"Clinic\", to: {lon: 30, lat: -2}) { metres } }";
+        let mut answer = Box::pin(send(&world, ask(nearest)));
+        while !metrics(&world).await.contains("twin_http_working 1") {
+            assert!(futures_util::poll!(&mut answer).is_pending());
+        }
+        drop(answer);
+        assert!(metrics(&world).await.contains("twin_http_working 1"));
+        done.send(()).unwrap();
+        other.await.unwrap().unwrap();
+        // After it, and it is the last.
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        assert!(metrics(&world).await.contains("twin_http_working 0"));
+    });
+}
+
 #[tokio::test]
 async fn health_and_metrics_tell_the_twins_state() {
     let world = World::small().await;
@@ -194,6 +222,7 @@ async fn the_start_page_counts_and_links() {
         "<td class=\"n\">3</td>",
         "href=\"/graphql\"",
         "href=\"/metrics\"",
+        "curl -s http://localhost:4123/graphql",
     ] {
         assert!(page.contains(part), "{part}");
     }
@@ -206,6 +235,7 @@ async fn the_console_is_served_from_its_folder_or_says_how_to_get_it() {
     let world = World::small().await;
     let page = text(send(&world, get("/graphql")).await).await;
     assert!(page.contains("npm ci"), "{page}");
+    assert!(page.contains("http://localhost:4123/graphql"), "{page}");
     let folder = tempfile::tempdir().unwrap();
     for file in [
         "react/umd/react.production.min.js",
