@@ -25,7 +25,7 @@ mod time;
 mod twin;
 
 pub use counters::{Closed, Counters, Reason};
-pub use limits::{Config, Limits, MAX_AHEAD, PayloadLimits};
+pub use limits::{Config, Limits, PayloadLimits};
 pub use mqtt::{BindError, Publisher, RuleError, Server};
 pub use recorder::{DeviceKind, Known, Recorder};
 pub use twin::{NoDevices, TwinRecorder};

@@ -8,6 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use twin_core::MAX_AHEAD;
+
 /// Limits of the MQTT server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -44,11 +46,6 @@ pub struct Limits {
     /// Limits of one payload.
     pub payload: PayloadLimits,
 }
-
-/// Furthest that a device's clock may be ahead by default. Clocks set over the network are within a
-/// second; one that is not drifts by a minute or two in a month, so this leaves time to notice, and a
-/// wrong reading stays the latest for no longer.
-pub const MAX_AHEAD: Duration = Duration::from_mins(5);
 
 /// Limits of one JSON payload.
 #[expect(

@@ -249,7 +249,7 @@ fn check_ahead(ts: i64, now: i64, max_ahead: Duration) -> Result<i64, Refused> {
         return Ok(ts);
     }
     let detail = format!(
-        "`ts` is {} s ahead of this server's clock, more than {} s (mqtt.max_ahead_secs): set the \
+        "`ts` is {} s ahead of this server's clock, more than {} s (twin.max_ahead_secs): set the \
          device's clock, and send seconds of UTC",
         ahead.as_micros().div_ceil(1_000_000),
         max_ahead.as_secs()

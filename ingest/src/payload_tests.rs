@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use twin_core::MAX_AHEAD;
+
 use super::*;
-use crate::limits::MAX_AHEAD;
 use crate::testing::{kind, station};
 
 const NOW: i64 = 1_800_000_000_000_000;

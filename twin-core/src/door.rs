@@ -103,10 +103,11 @@ pub(crate) fn check_commit(
     Ok((steps, bytes))
 }
 
-/// Checks readings; answers them and their estimated bytes.
+/// Checks readings, none measured later than `newest`; answers them and their estimated bytes.
 pub(crate) fn check_readings(
     live: &Live,
     readings: &Readings,
+    newest: i64,
 ) -> Result<(Vec<ReadStep>, usize), Refusal> {
     let given = readings.readings.len();
     if given > MAX_READINGS {
@@ -141,6 +142,19 @@ pub(crate) fn check_readings(
                 reason,
             })
         })?;
+        if let Some(ts) = reading.ts
+            && ts > newest
+        {
+            let seconds = ts.saturating_sub(newest).unsigned_abs().div_ceil(1_000_000);
+            return Err(located(Refusal::Invalid {
+                at: format!("ts of {}", reading.telemetry),
+                reason: format!(
+                    "{} lies {seconds} s further ahead of this server's clock than \
+                     twin.max_ahead_secs allows: set the clock that measured it, and send UTC",
+                    Value::DateTime(ts).to_json()
+                ),
+            }));
+        }
         bytes += OPERATION_BYTES + value_bytes(&reading.value);
         steps.push(ReadStep {
             twin: reading.twin.clone(),

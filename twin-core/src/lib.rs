@@ -43,5 +43,5 @@ pub use follow::{CATCH_UP_BYTES, FollowEnd, Follower, RECENT_BYTES, RECENT_GROUP
 pub use graph::{MAX_VISITED, Step, TooMany, traverse};
 pub use id::{MAX_ID_BYTES, MAX_LANES, NameError, Position, Principal, TwinId};
 pub use live::{Latest, TwinRef};
-pub use twin::{LoadReport, Settings, Twin, now_us};
+pub use twin::{LoadReport, MAX_AHEAD, Settings, Twin, now_us};
 pub use view::{Direction, View};

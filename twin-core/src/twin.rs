@@ -23,6 +23,10 @@ use crate::live::{Latest, Live, TwinRef};
 use crate::store::{Loaded, PastReading, Series, Store, StoreError};
 use crate::view::View;
 
+/// Furthest that the time of a reading may be ahead of the clock, where nothing else is set. Clocks
+/// set over the network are within a second; those set by hand within minutes.
+pub const MAX_AHEAD: Duration = Duration::from_secs(300);
+
 /// How a twin is opened.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -30,6 +34,9 @@ pub struct Settings {
     pub lane: Arc<str>,
     /// Time of day in microseconds since 1970; injected so that tests own it.
     pub clock: fn() -> i64,
+    /// Furthest that the time of a reading may be ahead of the clock. One from further ahead would
+    /// stay the latest until its time has come.
+    pub max_ahead: Duration,
 }
 
 impl Default for Settings {
@@ -37,6 +44,7 @@ impl Default for Settings {
         Self {
             lane: "main".into(),
             clock: now_us,
+            max_ahead: MAX_AHEAD,
         }
     }
 }
@@ -158,7 +166,10 @@ impl Twin {
     /// Records readings, all or none. Durable and visible to [`Twin::view`] when it answers.
     pub async fn record(&self, readings: Readings) -> Result<Receipt, Refusal> {
         let live = self.inner.shared.live.load_full();
-        let (steps, bytes) = self.counted(door::check_readings(&live, &readings))?;
+        let settings = &self.inner.settings;
+        let ahead = i64::try_from(settings.max_ahead.as_micros()).unwrap_or(i64::MAX);
+        let newest = (settings.clock)().saturating_add(ahead);
+        let (steps, bytes) = self.counted(door::check_readings(&live, &readings, newest))?;
         self.ask(readings.principal, Work::Record(steps), bytes)
             .await
     }

@@ -33,6 +33,8 @@ pub(crate) struct TwinSection {
     pub(crate) data: PathBuf,
     /// Folder of ontology packs, mappings and small facts.
     pub(crate) seeds: PathBuf,
+    /// Furthest that the time of a reading may be ahead of this machine's clock, seconds.
+    pub(crate) max_ahead_secs: u32,
 }
 
 /// The HTTP service.
@@ -49,8 +51,6 @@ pub(crate) struct HttpSection {
 pub(crate) struct MqttSection {
     /// Address to listen on; port 0 takes any free one.
     pub(crate) listen: SocketAddr,
-    /// Furthest that the time of a reading may be ahead of this machine's clock, seconds.
-    pub(crate) max_ahead_secs: u32,
 }
 
 /// The durable store.
@@ -83,6 +83,7 @@ impl Default for Config {
                 dir: ".twin".into(),
                 data: "data".into(),
                 seeds: "seeds".into(),
+                max_ahead_secs: u32::try_from(twin_core::MAX_AHEAD.as_secs()).unwrap_or(u32::MAX),
             },
             http: HttpSection {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
@@ -90,7 +91,6 @@ impl Default for Config {
             },
             mqtt: MqttSection {
                 listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
-                max_ahead_secs: u32::try_from(ingest::MAX_AHEAD.as_secs()).unwrap_or(u32::MAX),
             },
             store: StoreSection {
                 block_cache_mib: 256,

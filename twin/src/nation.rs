@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ontology::Ontology;
 use store::SurrealStore;
@@ -76,7 +77,10 @@ impl Nation {
     pub(crate) async fn open(config: Config) -> Result<Self, Failure> {
         let ontology = ontology(&config.twin.seeds)?;
         let store = store(&config, &ontology).await?;
-        let settings = twin_core::Settings::default();
+        let settings = twin_core::Settings {
+            max_ahead: Duration::from_secs(u64::from(config.twin.max_ahead_secs)),
+            ..twin_core::Settings::default()
+        };
         let shared: Arc<dyn twin_core::store::Store> = Arc::clone(&store) as _;
         let twin = match Twin::open(shared, Arc::clone(&ontology), settings).await {
             Ok(twin) => twin,

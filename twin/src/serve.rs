@@ -103,7 +103,7 @@ pub(crate) async fn serve(
         realm: nation.config.twin.realm.as_str().into(),
         ..Default::default()
     };
-    let max_ahead_secs = u64::from(nation.config.mqtt.max_ahead_secs);
+    let max_ahead_secs = u64::from(nation.config.twin.max_ahead_secs);
     ingest.limits.payload.max_ahead = Duration::from_secs(max_ahead_secs);
     let recorder = TwinRecorder::new(nation.twin.clone())
         .map_err(|error| Failure::failed(error.to_string()))?;

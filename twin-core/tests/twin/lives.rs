@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use twin_core::memory::{Fault, MemoryStore};
-use twin_core::{DeadLetter, FollowEnd, Follower, Group, MAX_LETTER_BYTES, Position, Refusal};
+use twin_core::{
+    DeadLetter, FollowEnd, Follower, Group, MAX_AHEAD, MAX_LETTER_BYTES, Position, Refusal, now_us,
+};
 
 use crate::world::{World, area, commit, delete, id, station};
 
@@ -94,6 +96,23 @@ async fn history_is_of_the_instant_of_its_view() {
     let times: Vec<_> = past.unwrap().iter().map(|past| past.ts).collect();
     assert_eq!(times, [1]);
     assert_eq!(history(&world).await, [(1, 1), (2, 2)]);
+}
+
+#[tokio::test]
+async fn a_reading_from_further_ahead_than_a_clock_may_be_is_refused() {
+    let world = World::new().await;
+    world.commit(vec![station("s", 30.0, -2.0)]).await.unwrap();
+    let ahead = now_us() + MAX_AHEAD.as_micros() as i64;
+    world.read("s", ahead, 1.0).await.unwrap();
+    let refused = world
+        .read("s", ahead + 3_600_000_000, 1.0)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("twin.max_ahead_secs"),
+        "{refused}"
+    );
+    assert_eq!(latest(&world), Some(ahead));
 }
 
 #[tokio::test]
