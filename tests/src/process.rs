@@ -46,9 +46,12 @@ pub fn station(number: usize) -> String {
 #[track_caller]
 pub fn register_stations(dir: &Path, count: usize) {
     let files = tempfile::tempdir().expect("a temporary folder can be made");
-    let rows: String = (0..count).map(|number| format!("{number}\n")).collect();
-    fs::write(files.path().join("stations.csv"), format!("number\n{rows}"))
-        .expect("a table can be written");
+    let rows: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+    fs::write(
+        files.path().join("stations.csv"),
+        format!("number\n{}\n", rows.join("\n")),
+    )
+    .expect("a table can be written");
     let mapping = files.path().join("stations.toml");
     fs::write(&mapping, STATIONS).expect("a mapping can be written");
     let done = Start::bare("import")

@@ -198,7 +198,7 @@ fn asked_to_end_twice_it_ends_at_once() {
     assert!(line.contains("100 Continue"), "{line}");
     twin.signal("TERM");
     let said = |word: &str| twin.log().contains(word).then_some(());
-    until("it says that it drains", Duration::from_secs(60), || {
+    until("it says that it drains", Duration::from_mins(1), || {
         said("draining")
     });
     assert!(twin.running(), "{}", twin.log());

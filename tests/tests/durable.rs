@@ -6,6 +6,10 @@
 //!   many kills.
 //! - What was sent but not acknowledged may be there or not: once at most, and whole.
 //! - The write buffers are so small that the engine flushes under every round; flushes are counted.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test outside its functions too fails by panicking"
+)]
 
 use std::{
     collections::BTreeSet,
@@ -36,7 +40,7 @@ const WINDOW: usize = 100;
 /// Lines of one run of `mosquitto_pub`: packet ids do not come round within it.
 const LINES_MAX: u64 = 60_000;
 /// Bytes of a property that makes a commit heavy, so that write buffers fill.
-const HEAVY_BYTES: usize = 24 << 10;
+const HEAVY_BYTES: usize = 32 << 10;
 /// A kill comes after so many acknowledged commits of its round, and up to so many seconds.
 const COMMITS: (f64, f64) = (1.0, 110.0);
 const AFTER_SECS: (f64, f64) = (0.0, 0.03);
@@ -49,8 +53,11 @@ const KILLS_PER_FOLDER: u64 = 20;
 const ROUND_WITHIN: Duration = Duration::from_mins(2);
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(2);
-/// Time of reading 0.
-const BASE_SECS: u64 = 1_700_000_000;
+/// Time of reading 0, seconds since 1970: a midnight.
+const BASE_SECS: u64 = 1_704_067_200;
+const BASE_DAY: &str = "2024-01-01";
+/// Of so many of the newest readings the history is looked at after each kill.
+const RECENT: u64 = 500;
 /// Changes of one commit: two institutions and what relates them.
 const CHANGES: u64 = 3;
 
@@ -149,6 +156,46 @@ impl Station {
         );
     }
 
+    /// Checks the history of its newest readings, as the API tells it.
+    fn check_recent(&self, twin: &Twin) {
+        let Some(newest) = self.acknowledged.last() else {
+            return;
+        };
+        let first = newest.saturating_sub(RECENT);
+        let query = "query($id: ID!, $from: DateTime!) { twin(id: $id) { ... on AirQualityStation {
+                       pm25 { history(from: $from) { value ts } } } } }";
+        let answer = twin.graphql(query, json!({ "id": self.id, "from": text_of(first) }));
+        let history = answer.data()["twin"]["pm25"]["history"].as_array().unwrap();
+        let values: Vec<u64> = history
+            .iter()
+            .map(|reading| {
+                let value = reading["value"].as_f64().unwrap() as u64;
+                assert_eq!(
+                    micros(reading["ts"].as_str().unwrap()),
+                    time_of(value),
+                    "{reading}"
+                );
+                value
+            })
+            .collect();
+        assert!(values.is_sorted_by(|a, b| a < b), "{}: {values:?}", self.id);
+        assert!(
+            values.last().is_none_or(|last| *last <= self.sent),
+            "{}: never sent",
+            self.id
+        );
+        let lost: Vec<_> = self
+            .acknowledged
+            .range(first..)
+            .filter(|value| values.binary_search(value).is_err())
+            .collect();
+        assert!(
+            lost.is_empty(),
+            "{} acknowledged and lost {lost:?}",
+            self.id
+        );
+    }
+
     /// Checks its readings in the history, each a line of an export.
     fn check_history(&self, lines: &[Value]) {
         let Self {
@@ -174,6 +221,15 @@ impl Station {
 
 fn time_of(reading: u64) -> i64 {
     (BASE_SECS * 1_000_000 + reading * 1_000) as i64
+}
+
+fn text_of(reading: u64) -> String {
+    let (secs, millis) = (reading / 1_000, reading % 1_000);
+    let (hours, minutes) = (secs / 3_600, secs / 60 % 60);
+    format!(
+        "{BASE_DAY}T{hours:02}:{minutes:02}:{:02}.{millis:03}Z",
+        secs % 60
+    )
 }
 
 /// One commit: institution `{name}:b` is part of `{name}:a`, both new.
@@ -310,6 +366,7 @@ impl Book {
         for station in &self.stations {
             let edge = edges.iter().find(|edge| edge["node"]["id"] == *station.id);
             station.check(&edge.unwrap()["node"]);
+            station.check_recent(twin);
         }
         let acknowledged: BTreeSet<String> = (self.fresh.iter())
             .filter(|commit| commit.receipt.is_some())
