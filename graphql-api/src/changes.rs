@@ -93,12 +93,12 @@ impl Changes {
                     };
                     // Where it stood: subscribing there again ends in the same way.
                     let here = self.service.inner.twin.view().position();
-                    let lane = here
-                        .lanes()
-                        .first()
-                        .map(|(lane, _)| Position::of(lane, from));
+                    let Some((lane, _)) = here.lanes().first() else {
+                        return None; // A view stands in its lane.
+                    };
                     let last = Event {
-                        position: lane.unwrap_or_default(),
+                        lane,
+                        next: from,
                         kind,
                         origin: None,
                         subject: Subject::None,
@@ -132,7 +132,7 @@ impl Changes {
         let bodies = self.body(&events)?;
         // What was not written for its size comes next time.
         if let Some(unwritten) = events.get(bodies.len()) {
-            next = unwritten.position.offset(&group.lane) - 1;
+            next = unwritten.next - 1;
         }
         self.written.extend(bodies);
         if next < group.next {
@@ -196,11 +196,12 @@ impl<'a> Recorders<'a> {
 /// What happened at an offset of a group.
 fn event<'a>(group: &'a Group, recorders: &Recorders<'a>, offset: u64) -> Option<Event<'a>> {
     let place = usize::try_from(offset - group.first).ok()?;
-    let position = Position::of(&group.lane, offset + 1);
+    let (lane, next) = (&group.lane, offset + 1);
     if let Some(change) = group.changes.get(place) {
         let (kind, subject) = subject(&change.event);
         return Some(Event {
-            position,
+            lane,
+            next,
             kind,
             origin: Some((group.at, &change.principal)),
             subject,
@@ -209,7 +210,8 @@ fn event<'a>(group: &'a Group, recorders: &Recorders<'a>, offset: u64) -> Option
     let place = place - group.changes.len();
     let reading = group.readings.get(place)?;
     Some(Event {
-        position,
+        lane,
+        next,
         kind: ChangeKind::Reading,
         origin: Some((group.at, recorders.get(place as u64)?)),
         subject: Subject::Reading(reading),

@@ -91,7 +91,7 @@ pub const INIT_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a socket is pinged; one that was not heard of since the last time is closed.
 pub const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long a client may take to accept one message.
-pub const SEND_PATIENCE: Duration = Duration::from_secs(60);
+pub const SEND_PATIENCE: Duration = Duration::from_mins(1);
 /// How long a client may take to answer that its socket closes.
 pub const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// Most events of a subscription that are written before the client takes them.

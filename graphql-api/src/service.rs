@@ -190,13 +190,11 @@ impl Service {
     /// A place among the requests that are worked on; `None` if none came free in time.
     pub(crate) async fn room(&self) -> Option<Room> {
         let room = Arc::clone(&self.inner.room).acquire_owned();
-        match tokio::time::timeout(ROOM_PATIENCE, room).await {
-            Ok(Ok(room)) => Some(Arc::new(room)),
-            _ => {
-                self.inner.metrics.refused();
-                None
-            }
+        if let Ok(Ok(room)) = tokio::time::timeout(ROOM_PATIENCE, room).await {
+            return Some(Arc::new(room));
         }
+        self.inner.metrics.refused();
+        None
     }
 
     /// The answer to a query or mutation.
@@ -289,11 +287,14 @@ impl Service {
             }
         }
         let ty = operation.node.ty;
+        // A subscription lives on and has a place of its own.
+        let room = question.room.take();
+        let room = room.filter(|_| ty != OperationType::Subscription);
         let prepared = Arc::new(Prepared {
             operation: name,
             variables,
             cost,
-            room: question.room.take(),
+            room,
             document,
         });
         match ty {

@@ -67,12 +67,20 @@ pub(crate) enum RecordedPart {
 /// One event.
 #[derive(Clone, Debug)]
 pub(crate) struct Event<'a> {
-    /// Right after the change.
-    pub(crate) position: Position,
+    pub(crate) lane: &'a Arc<str>,
+    /// The offset right after the change.
+    pub(crate) next: u64,
     pub(crate) kind: ChangeKind,
     /// When it arrived, microseconds since 1970, and who did it.
     pub(crate) origin: Option<(i64, &'a Principal)>,
     pub(crate) subject: Subject<'a>,
+}
+
+impl Event<'_> {
+    /// Right after the change.
+    pub(crate) fn position(&self) -> Position {
+        Position::of(self.lane, self.next)
+    }
 }
 
 /// What changed.

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use twin_core::View;
 
 use super::root::DEFAULT_NEAREST;
-use super::select::{Ask, json_weight};
+use super::select::{Ask, json_weight, weight};
 use crate::api::{Api, TwinType};
 use crate::error::Fault;
 use crate::limits::{DEFAULT_PAGE, INLINE_WORK, MAX_ARGUMENT_VALUES, MAX_NODES, MAX_PAGE};
@@ -165,7 +165,7 @@ impl Walk<'_> {
     fn field(&mut self, field: &async_graphql::parser::types::Field, place: Place) -> u64 {
         let name = field.name.node.as_str();
         let set = &field.selection_set.node;
-        let weight = self.ask.weight(field, &|variable| {
+        let weight = weight(field, &|variable| {
             self.variables.get(variable).copied().unwrap_or(1)
         });
         self.values = self.values.saturating_add(weight);

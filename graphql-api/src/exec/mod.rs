@@ -158,7 +158,7 @@ pub(crate) fn events<'e>(
     let planner = planner(api, document, variables);
     let field = [change::plan(planner, &operation.node.selection_set.node)?];
     Ok(events.iter().map(move |event| {
-        let written = answer(view, planner, Clock::start(), &event.position, |run| {
+        let written = answer(view, planner, Clock::start(), &event.position(), |run| {
             run.event(&field, event);
         });
         written.body

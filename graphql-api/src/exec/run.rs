@@ -6,6 +6,8 @@
 //!   nearest field around it that can is, and nothing of it stays in the bytes.
 //! - The bytes are bounded, and so is the time.
 
+use std::sync::Arc;
+
 use async_graphql::Pos;
 use ontology::{RelationshipKind, Telemetry, Value};
 use twin_core::{EdgeState, Latest, Position, Receipt, Recorded, TwinRef, TwinState, Values, View};
@@ -131,14 +133,15 @@ impl<'v, 'q> Run<'v, 'q> {
 
     fn change(&mut self, event: &Event<'_>, part: &Field<'q, ChangePart<'q>>) -> Written {
         let Event {
-            position,
+            lane,
+            next: _,
             kind,
             origin,
             subject,
         } = event;
         match (&part.kind, subject) {
             (ChangePart::Typename, _) => self.quoted("Change"),
-            (ChangePart::Position, _) => self.quoted(&position.to_string()),
+            (ChangePart::Position, _) => self.quoted(&event.position().to_string()),
             (ChangePart::Kind, _) => self.quoted(kind.as_str()),
             (ChangePart::At, _) => match origin {
                 Some((at, _)) => self.value(&Show::Plain, &Value::DateTime(*at))?,
@@ -167,7 +170,7 @@ impl<'v, 'q> Run<'v, 'q> {
                 Subject::Twin {
                     after: Some(twin), ..
                 },
-            ) => return self.nullable(|run| run.state(position, twin, twins)),
+            ) => return self.nullable(|run| run.state(lane, twin, twins)),
             (ChangePart::Relationship(parts), Subject::Relationship { before, after }) => {
                 return self.changed_relationship(parts, *before, *after);
             }
@@ -187,17 +190,16 @@ impl<'v, 'q> Run<'v, 'q> {
     }
 
     /// A twin as a change holds it.
-    fn state(&mut self, at: &Position, twin: &TwinState, twins: &Twins<'q>) -> Written {
+    fn state(&mut self, lane: &Arc<str>, twin: &TwinState, twins: &Twins<'q>) -> Written {
         let plan = twins.plan(self.planner, twin.class);
         let class = self.planner.api.class(twin.class);
         self.object(&plan, |run, field| {
             match &field.kind {
                 Member::Typename | Member::Class => run.quoted(&class.name),
                 Member::Id => run.quoted(twin.id.as_str()),
-                Member::Revision => match at.lanes() {
-                    [(lane, _)] => run.quoted(&Position::of(lane, twin.revision).to_string()),
-                    _ => run.text("null"),
-                },
+                Member::Revision => {
+                    run.quoted(&Position::of(lane, twin.revision).to_string());
+                }
                 Member::Geometry => match &twin.geometry {
                     Some(shape) => shape.write_geojson(&mut run.out),
                     None => run.text("null"),

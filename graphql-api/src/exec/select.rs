@@ -161,17 +161,6 @@ impl<'q> Ask<'q> {
         })
     }
 
-    /// How many values a field's arguments hold, given what each variable holds.
-    pub(crate) fn weight(&self, field: &Field, of_variable: &dyn Fn(&str) -> u64) -> u64 {
-        let literals = field
-            .arguments
-            .iter()
-            .filter_map(|(_, literal)| literal.node.clone().into_const_with(named).ok());
-        literals
-            .map(|literal| weight_of(&literal, of_variable))
-            .sum()
-    }
-
     /// An argument's value; `None` if it was not given or is null.
     pub(crate) fn argument(&self, field: &Field, name: &str) -> Option<Json> {
         let literal = field.get_argument(name)?.node.clone();
@@ -225,6 +214,17 @@ impl<'q> Ask<'q> {
         }
         Ok(count)
     }
+}
+
+/// How many values a field's arguments hold, given what each variable holds.
+pub(crate) fn weight(field: &Field, of_variable: &dyn Fn(&str) -> u64) -> u64 {
+    let literals = field
+        .arguments
+        .iter()
+        .filter_map(|(_, literal)| literal.node.clone().into_const_with(named).ok());
+    literals
+        .map(|literal| weight_of(&literal, of_variable))
+        .sum()
 }
 
 /// How many values a constant holds, its variables included.

@@ -255,12 +255,15 @@ impl<'a> Members<'a> {
 
     fn id(&self, name: &str) -> Result<TwinId, Fault> {
         let value = self.required(name)?;
-        let text = match value {
-            Json::Number(number) => number.to_string(),
-            value => value.as_str().unwrap_or_default().to_owned(),
+        let id = match value {
+            Json::Number(number) => TwinId::new(&number.to_string()),
+            Json::String(text) => TwinId::new(text),
+            other => {
+                let message = format!("`{}` is an id, not {}", self.path(name), shown(other));
+                return Err(Fault::invalid(message));
+            }
         };
-        TwinId::new(&text)
-            .map_err(|error| Fault::invalid(format!("`{}`: {error}", self.path(name))))
+        id.map_err(|error| Fault::invalid(format!("`{}`: {error}", self.path(name))))
     }
 
     fn flag(&self, name: &str) -> Result<bool, Fault> {

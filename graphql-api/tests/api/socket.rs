@@ -1,5 +1,6 @@
 //! A client of graphql-transport-ws, frame by frame, on a real connection.
 
+use std::fmt::Write as _;
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 
@@ -44,7 +45,7 @@ impl Socket {
             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             .to_owned();
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").unwrap();
         }
         head.push_str("\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -77,10 +78,6 @@ impl Socket {
         Self::open(address, &headers).await.unwrap()
     }
 
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers write `json!` in place"
-    )]
     pub(crate) async fn say(&mut self, message: Json) {
         self.frame(1, message.to_string().as_bytes()).await;
     }
@@ -91,7 +88,7 @@ impl Socket {
         match bytes.len() {
             short @ ..126 => frame.push(0x80 | short as u8),
             long => {
-                frame.push(0x80 | 126);
+                frame.push(0xfe); // Masked, and two bytes of length follow.
                 frame.extend_from_slice(&u16::try_from(long).unwrap().to_be_bytes());
             }
         }

@@ -151,7 +151,8 @@ async fn a_subscription_resumes_after_any_of_its_events_without_loss() {
     }
     let offsets: Vec<u64> = all
         .iter()
-        .map(|event| event["position"].as_str().unwrap()[5..].parse().unwrap())
+        .map(|event| event["position"].as_str().unwrap())
+        .map(|at| at.strip_prefix("main:").unwrap().parse().unwrap())
         .collect();
     assert!(
         offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]),
@@ -464,6 +465,7 @@ async fn metrics_count_sockets_subscriptions_and_events() {
         "twin_sockets 1",
         "twin_subscriptions 1",
         "twin_subscription_events_total 1",
+        "twin_http_working 0",
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
