@@ -60,6 +60,6 @@ pub fn traverse(
         front = next;
     }
     let mut found: Vec<_> = front.into_iter().collect();
-    found.sort_by(|a, b| view.by_id(*a, *b));
+    view.sort_by_id(&mut found);
     Ok(found)
 }

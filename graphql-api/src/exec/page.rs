@@ -201,7 +201,7 @@ fn plain(twins: Vec<TwinRef>) -> Vec<Row> {
 }
 
 fn sort_by_id(view: &View, twins: &mut Vec<TwinRef>) {
-    twins.sort_unstable_by(|a, b| view.by_id(*a, *b));
+    view.sort_by_id(twins);
     twins.dedup();
 }
 

@@ -1,17 +1,21 @@
 //! Finds the shapes that lie in a region, hold a point, or are nearest to one.
 //!
 //! # Invariants
-//! - A point has one entry, its cell at the finest resolution; any other shape one for each cell
-//!   of its cover. Entries of one resolution that descend from one cell are one range.
+//! - A point has one entry in `points`; any other shape one in `shapes` for each cell of its cover.
+//!   Entries of one resolution that descend from one cell are one range.
 //! - `counts[r]` is the number of entries of shapes at resolution `r`.
 //! - Searches return exactly what a test of every shape would, sorted.
 //! - A clone shares all entries and is not affected by later changes of the original.
 
-use super::cells::{FINEST, ball, cell_at, centre, cover, descendants, home, home_radians, reach};
-use super::locate::Overlap;
-use super::metric::{R_MIN, Spot, geodesic};
-use super::point::Point;
-use super::region::{Kind, Region, Relation};
+use super::cells::{
+    FINEST, ball, boxes, cell_at, centre, cover, descendants, home, home_radians, reach,
+};
+use super::locate::{Overlap, overlap};
+use super::metric::{R_MIN, SLACK, Spot, arc, gap, geodesic};
+use super::near::surely_within;
+use super::point::{Bounds, Point};
+use super::points::{Branch, Points, Under};
+use super::region::{Kind, Region, Relation, is_near};
 use super::shape::Shape;
 use h3o::{CellIndex, Resolution};
 use imbl::OrdSet;
@@ -28,32 +32,25 @@ const GRAIN: f64 = 0.35;
 /// A key under a cell. `None` sorts before every key, so a cell alone is where its range starts.
 type Entry<K> = (u64, Option<K>);
 
-/// A persistent index of shapes by H3 cell.
+/// A persistent index of shapes: points in pages, all else by H3 cell.
 #[derive(Clone, Debug)]
 pub struct SpaceIndex<K: Copy + Ord + Debug> {
-    points: OrdSet<Entry<K>>,
+    points: Points<K>,
     shapes: OrdSet<Entry<K>>,
     counts: [usize; 16],
-    len: usize,
+    /// Shapes that are no points.
+    covered: usize,
 }
 
 impl<K: Copy + Ord + Debug> Default for SpaceIndex<K> {
     fn default() -> Self {
         Self {
-            points: OrdSet::new(),
+            points: Points::default(),
             shapes: OrdSet::new(),
             counts: [0; 16],
-            len: 0,
+            covered: 0,
         }
     }
-}
-
-/// What a search has found so far.
-struct Found<K> {
-    /// In the region without a test.
-    sure: Vec<K>,
-    /// To be tested.
-    maybe: Vec<K>,
 }
 
 impl<K: Copy + Ord + Debug> SpaceIndex<K> {
@@ -64,12 +61,12 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
 
     /// How many shapes are in the index.
     pub fn len(&self) -> usize {
-        self.len
+        self.points.len() + self.covered
     }
 
     /// Whether nothing is in the index.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// How many cells the index holds entries for, by resolution; points apart.
@@ -77,7 +74,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         self.counts
     }
 
-    /// The cell at the resolution at which points are indexed.
+    /// The cell of a point at the finest resolution.
     pub fn cell_of(p: Point) -> CellIndex {
         cell_at(p, FINEST)
     }
@@ -85,11 +82,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
     /// Adds a shape under a key. Adding what is there changes nothing.
     pub fn insert(&mut self, key: K, shape: &Shape) {
         if let Some(p) = shape.is_point() {
-            let added = self
-                .points
-                .insert((cell_at(p, FINEST).into(), Some(key)))
-                .is_none();
-            self.len += usize::from(added);
+            self.points.insert(key, p);
             return;
         }
         let mut added = false;
@@ -99,18 +92,14 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                 added = true;
             }
         }
-        self.len += usize::from(added);
+        self.covered += usize::from(added);
     }
 
     /// Takes out a shape; it must be the one that was inserted under the key. Taking out what is
     /// not there changes nothing.
     pub fn remove(&mut self, key: K, shape: &Shape) {
         if let Some(p) = shape.is_point() {
-            let gone = self
-                .points
-                .remove(&(cell_at(p, FINEST).into(), Some(key)))
-                .is_some();
-            self.len -= usize::from(gone);
+            self.points.remove(key, p);
             return;
         }
         let mut gone = false;
@@ -120,7 +109,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                 gone = true;
             }
         }
-        self.len -= usize::from(gone);
+        self.covered -= usize::from(gone);
     }
 
     /// The keys of all shapes that lie so to the region, sorted.
@@ -133,8 +122,8 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         self.search_while(region, relation, shape_of, || true)
     }
 
-    /// Like [`SpaceIndex::search`]; `go_on` is asked before every test of a shape, and once it says
-    /// no, the search ends with what it has.
+    /// Like [`SpaceIndex::search`]; `go_on` is asked before every test that takes long, and once it
+    /// says no, the search ends with what it has.
     pub fn search_while<S: Deref<Target = Shape>>(
         &self,
         region: &Region,
@@ -142,25 +131,91 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         shape_of: impl Fn(K) -> S,
         go_on: impl Fn() -> bool,
     ) -> Vec<K> {
-        let mut found = Found {
-            sure: Vec::new(),
-            maybe: Vec::new(),
-        };
-        self.collect(region, &mut found);
-        let Found {
-            sure: mut keys,
-            mut maybe,
-        } = found;
-        maybe.sort_unstable();
-        maybe.dedup();
-        keys.extend(
-            maybe
-                .into_iter()
-                .take_while(|_| go_on())
-                .filter(|&key| region.matches(&shape_of(key), relation)),
-        );
+        let mut keys = Vec::new();
+        self.search_points(region, &go_on, &mut keys);
+        if self.covered > 0 {
+            let mut maybe = Vec::new();
+            self.collect(region, &mut maybe);
+            maybe.sort_unstable();
+            maybe.dedup();
+            keys.extend(
+                maybe
+                    .into_iter()
+                    .take_while(|_| go_on())
+                    .filter(|&key| region.matches(&shape_of(key), relation)),
+            );
+        }
         keys.sort_unstable();
         keys
+    }
+
+    /// The keys of all points in the region; exact, as a point that meets a region is within it.
+    fn search_points(&self, region: &Region, go_on: &impl Fn() -> bool, keys: &mut Vec<K>) {
+        match &region.kind {
+            Kind::Box(bounds) => self.points.search(
+                &|extent| {
+                    if !bounds.overlaps(&extent.bounds) {
+                        Overlap::Out
+                    } else if bounds.covers(&extent.bounds) {
+                        Overlap::In
+                    } else {
+                        Overlap::Cut
+                    }
+                },
+                &|point, _| bounds.contains(point),
+                keys,
+            ),
+            Kind::Area(area) => self.points.search(
+                &|extent| overlap(area, &extent.bounds),
+                &|point, _| go_on() && area.contains(point),
+                keys,
+            ),
+            Kind::Radius {
+                centre: from,
+                metres,
+            } => {
+                // No geodesic is shorter than its chord, and up to a chord each is surely short
+                // enough; between the two, which is a millimetre at 10 km, the geodesic decides.
+                let (surely, at_most) = (surely_within(*metres), metres + SLACK);
+                self.points.search(
+                    &|extent| {
+                        if extent.least_chord(from) > at_most {
+                            Overlap::Out
+                        } else if extent.greatest_chord(from) <= surely {
+                            Overlap::In
+                        } else {
+                            Overlap::Cut
+                        }
+                    },
+                    &|point, place| {
+                        let chord = gap(from.place, place);
+                        chord <= surely
+                            || chord <= at_most && is_near(&Spot::new(point), from, *metres)
+                    },
+                    keys,
+                );
+            }
+            Kind::Cells(cells) => {
+                for &cell in &cells.members {
+                    let resolution = cell.resolution();
+                    let (one, other) = boxes(&centre(cell), reach(resolution));
+                    let meets = |bounds: &Bounds| {
+                        one.overlaps(bounds) || other.is_some_and(|other| other.overlaps(bounds))
+                    };
+                    self.points.search(
+                        &|extent| {
+                            if meets(&extent.bounds) {
+                                Overlap::Cut
+                            } else {
+                                Overlap::Out
+                            }
+                        },
+                        &|point, _| go_on() && cell_at(point, resolution) == cell,
+                        keys,
+                    );
+                }
+            }
+        }
     }
 
     /// The keys of all shapes that hold the point, their boundaries included, sorted.
@@ -180,21 +235,38 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         shape_of: impl Fn(K) -> S,
         go_on: impl Fn() -> bool,
     ) -> Vec<K> {
-        let cell = cell_at(p, FINEST);
-        let mut keys: Vec<K> = range(&self.points, (cell.into(), cell.into())).collect();
-        for resolution in self.resolutions() {
-            if let Some(cell) = cell.parent(resolution) {
-                keys.extend(range(&self.shapes, (cell.into(), cell.into())));
+        let mut keys = Vec::new();
+        self.points.search(
+            &|extent| {
+                if extent.bounds.contains(p) {
+                    Overlap::Cut
+                } else {
+                    Overlap::Out
+                }
+            },
+            &|point, _| point == p,
+            &mut keys,
+        );
+        if self.covered > 0 {
+            let mut maybe = Vec::new();
+            let cell = cell_at(p, FINEST);
+            for resolution in self.resolutions() {
+                if let Some(cell) = cell.parent(resolution) {
+                    maybe.extend(range(&self.shapes, (cell.into(), cell.into())));
+                }
             }
+            maybe.sort_unstable();
+            maybe.dedup();
+            maybe.retain(|&key| go_on() && shape_of(key).contains(p));
+            keys.append(&mut maybe);
         }
         keys.sort_unstable();
-        keys.dedup();
-        keys.retain(|&key| go_on() && shape_of(key).contains(p));
         keys
     }
 
-    /// The `k` nearest shapes that `accept` takes, with their geodesic metres, sorted by metres
-    /// and then key; fewer where there are fewer. `accept` may be asked about a key again.
+    /// The `k` nearest shapes that `accept` takes, and all that are as far as the last of them,
+    /// with their geodesic metres, sorted by metres and then key; fewer where there are fewer.
+    /// `accept` may be asked about a key again.
     pub fn nearest<S: Deref<Target = Shape>>(
         &self,
         p: Point,
@@ -202,7 +274,24 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         mut accept: impl FnMut(K) -> bool,
         shape_of: impl Fn(K) -> S,
     ) -> Vec<(K, f64)> {
+        if k == 0 {
+            return Vec::new();
+        }
         let from = Spot::new(p);
+        let mut queue = BinaryHeap::new();
+        if let Some(root) = self.points.root() {
+            queue.push(wait_under(root, &from));
+        }
+        let points = self.take_nearest(&from, k, f64::INFINITY, queue, &mut accept, &shape_of);
+        if self.covered == 0 {
+            return points;
+        }
+        if let Some((_, metres)) = points.get(k - 1) {
+            // Nothing farther than the points counts, and what is nearer is owned around here.
+            let roots = home(&from, metres / R_MIN + 1e-12);
+            let limit = *metres;
+            return self.nearest_under(&from, k, limit, &roots, &points, &mut accept, &shape_of);
+        }
         let mut start = self.crowded(p, k);
         loop {
             // All that a cell and its neighbours do not own is farther than this.
@@ -211,7 +300,8 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                 Some(resolution) => home(&from, home_radians(resolution)),
                 None => CellIndex::base_cells().collect(),
             };
-            let found = self.nearest_under(&from, k, limit, &roots, &mut accept, &shape_of);
+            let found =
+                self.nearest_under(&from, k, limit, &roots, &points, &mut accept, &shape_of);
             if found.len() >= k || start.is_none() {
                 return found;
             }
@@ -224,9 +314,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
     fn crowded(&self, p: Point, k: usize) -> Option<Resolution> {
         let finest = cell_at(p, FINEST);
         let holds = |cell: CellIndex| {
-            let mut left = k - range(&self.points, descendants(cell, FINEST))
-                .take(k)
-                .count();
+            let mut left = k;
             for r in self.resolutions().filter(|&r| r >= cell.resolution()) {
                 left -= range(&self.shapes, descendants(cell, r)).take(left).count();
             }
@@ -239,54 +327,74 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
             .find(|&r| finest.parent(r).is_some_and(holds))
     }
 
-    /// The nearest under some cells, as far as `limit` metres.
+    /// The nearest of some points and of the shapes under some cells, as far as `limit` metres.
+    #[expect(clippy::too_many_arguments, reason = "one search, in two parts")]
     fn nearest_under<S: Deref<Target = Shape>>(
         &self,
         from: &Spot,
         k: usize,
         limit: f64,
         roots: &[CellIndex],
+        points: &[(K, f64)],
         accept: &mut impl FnMut(K) -> bool,
         shape_of: &impl Fn(K) -> S,
     ) -> Vec<(K, f64)> {
-        let mut queue = BinaryHeap::new();
-        let mut seen = BTreeSet::new();
-        let mut nearest = Vec::new();
-        let mut above = Found {
-            sure: Vec::new(),
-            maybe: Vec::new(),
-        };
+        let mut queue: BinaryHeap<Waiting<'_, K>> = points
+            .iter()
+            .map(|&(key, least)| Waiting {
+                least,
+                what: What::Known(key),
+            })
+            .collect();
+        let mut above = Vec::new();
         self.collect_above(roots, &mut above);
-        for key in above.maybe {
-            if seen.insert(key) && accept(key) {
-                queue.push(wait_for(key, &shape_of(key), from));
-            }
-        }
-        if !self.points.is_empty() {
-            push_cells(
-                &mut queue,
-                &self.points,
-                from,
-                roots.iter().copied(),
-                FINEST,
-                true,
-            );
+        for key in above {
+            queue.push(Waiting {
+                least: 0.0,
+                what: What::Unseen(key),
+            });
         }
         for resolution in self.resolutions() {
             let roots = roots
                 .iter()
                 .copied()
                 .filter(|cell| cell.resolution() <= resolution);
-            push_cells(&mut queue, &self.shapes, from, roots, resolution, false);
+            push_cells(&mut queue, &self.shapes, from, roots, resolution);
         }
-        // Everything waits in one queue under what its distance is at least; what comes out with
-        // its distance known is therefore the next nearest.
-        while nearest.len() < k
-            && let Some(Waiting { least, what }) = queue.pop()
+        self.take_nearest(from, k, limit, queue, accept, shape_of)
+    }
+
+    /// Takes the nearest out of a queue, as far as `limit` metres.
+    ///
+    /// Everything waits in one queue under what its distance is at least; what comes out with its
+    /// distance known is therefore the next nearest.
+    fn take_nearest<'t, S: Deref<Target = Shape>>(
+        &'t self,
+        from: &Spot,
+        k: usize,
+        mut limit: f64,
+        mut queue: BinaryHeap<Waiting<'t, K>>,
+        accept: &mut impl FnMut(K) -> bool,
+        shape_of: &impl Fn(K) -> S,
+    ) -> Vec<(K, f64)> {
+        let mut seen = BTreeSet::new();
+        let mut best = Best::new(k);
+        let mut nearest = Vec::new();
+        while let Some(Waiting { least, what }) = queue.pop()
             && least <= limit
         {
             match what {
-                What::Known(key) => nearest.push((key, least)),
+                What::Known(key) => {
+                    nearest.push((key, least));
+                    if nearest.len() == k {
+                        limit = least;
+                    }
+                }
+                What::Unseen(key) => {
+                    if seen.insert(key) && accept(key) {
+                        queue.push(wait_for(key, &shape_of(key), from));
+                    }
+                }
                 What::Unmeasured(key) => {
                     let spot = shape_of(key).nearest_point(from);
                     let least = from.range(&spot).0;
@@ -302,25 +410,36 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                         what: What::Known(key),
                     });
                 }
-                What::Cell {
-                    cell,
-                    resolution,
-                    points,
-                } => {
-                    let entries = if points { &self.points } else { &self.shapes };
+                What::Under(branch) => match branch.under() {
+                    Under::Branches(branches) => {
+                        let near = branches.iter().map(|branch| wait_under(branch, from));
+                        queue.extend(near.filter(|waiting| waiting.least <= best.bound()));
+                    }
+                    Under::Entries(entries) => {
+                        for (key, at, chord) in entries.chords(from) {
+                            let least = at_least(chord);
+                            if least <= best.bound() && accept(key) {
+                                best.take(arc(chord) + SLACK);
+                                let what = What::Near(key, at);
+                                queue.push(Waiting { least, what });
+                            }
+                        }
+                    }
+                },
+                What::Cell { cell, resolution } => {
                     let span = descendants(cell, resolution);
-                    let few = range(entries, span).take(FEW + 1).count() <= FEW;
+                    let few = range(&self.shapes, span).take(FEW + 1).count() <= FEW;
                     if let Some(finer) = cell
                         .resolution()
                         .succ()
                         .filter(|&r| !few && r <= resolution)
                     {
                         let children = cell.children(finer);
-                        push_cells(&mut queue, entries, from, children, resolution, points);
+                        push_cells(&mut queue, &self.shapes, from, children, resolution);
                         continue;
                     }
-                    for key in range(entries, span) {
-                        if (points || seen.insert(key)) && accept(key) {
+                    for key in range(&self.shapes, span) {
+                        if seen.insert(key) && accept(key) {
                             queue.push(wait_for(key, &shape_of(key), from));
                         }
                     }
@@ -335,8 +454,8 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
             .filter(|&r| self.counts[usize::from(u8::from(r))] > 0)
     }
 
-    /// All that could lie in the region.
-    fn collect(&self, region: &Region, found: &mut Found<K>) {
+    /// All shapes, points apart, that could lie in the region.
+    fn collect(&self, region: &Region, maybe: &mut Vec<K>) {
         let (middle, radians) = match &region.kind {
             Kind::Box(bounds) => ball(bounds),
             Kind::Area(area) => ball(&area.bounds()),
@@ -347,90 +466,65 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                     around.extend(cell.grid_disk::<Vec<CellIndex>>(1));
                 }
                 let around: Vec<CellIndex> = around.into_iter().collect();
-                self.collect_above(&around, found);
+                self.collect_above(&around, maybe);
                 for cell in around {
-                    self.take(cell, found);
+                    self.take(cell, usize::MAX, maybe);
                 }
                 return;
             }
         };
         let roots = home(&middle, radians);
-        self.collect_above(&roots, found);
+        self.collect_above(&roots, maybe);
         for cell in roots {
-            self.descend(region, radians * GRAIN, cell, found);
+            self.descend(region, radians * GRAIN, cell, maybe);
         }
     }
 
     /// Shapes whose covers are coarser than the cells.
-    fn collect_above(&self, cells: &[CellIndex], found: &mut Found<K>) {
+    fn collect_above(&self, cells: &[CellIndex], maybe: &mut Vec<K>) {
         for resolution in self.resolutions() {
             let mut last = None;
             for cell in cells.iter().filter(|cell| cell.resolution() > resolution) {
                 let above = cell.parent(resolution);
                 // Sorted cells have sorted ancestors.
                 if let Some(cell) = above.filter(|_| above != last) {
-                    found
-                        .maybe
-                        .extend(range(&self.shapes, (cell.into(), cell.into())));
+                    maybe.extend(range(&self.shapes, (cell.into(), cell.into())));
                 }
                 last = above;
             }
         }
     }
 
-    /// All entries under a cell, to be tested.
-    fn take(&self, cell: CellIndex, found: &mut Found<K>) {
-        found
-            .maybe
-            .extend(range(&self.points, descendants(cell, FINEST)));
-        self.take_shapes(cell, usize::MAX, found);
-    }
-
-    /// Entries of shapes under a cell, at most so many of each resolution.
-    fn take_shapes(&self, cell: CellIndex, most: usize, found: &mut Found<K>) {
+    /// Entries under a cell, at most so many of each resolution.
+    fn take(&self, cell: CellIndex, most: usize, maybe: &mut Vec<K>) {
         for resolution in self.resolutions().filter(|&r| r >= cell.resolution()) {
-            found
-                .maybe
-                .extend(range(&self.shapes, descendants(cell, resolution)).take(most));
+            maybe.extend(range(&self.shapes, descendants(cell, resolution)).take(most));
         }
     }
 
-    fn descend(&self, region: &Region, grain: f64, cell: CellIndex, found: &mut Found<K>) {
+    fn descend(&self, region: &Region, grain: f64, cell: CellIndex, maybe: &mut Vec<K>) {
         let resolution = cell.resolution();
         let reach = reach(resolution);
-        match region.overlap(&centre(cell), reach) {
+        let divides = match region.overlap(&centre(cell), reach) {
             Overlap::Out => return,
-            Overlap::In => {
-                found
-                    .sure
-                    .extend(range(&self.points, descendants(cell, FINEST)));
-                self.take_shapes(cell, usize::MAX, found);
-                return;
-            }
-            Overlap::Cut => {}
-        }
-        let Some(finer) = resolution.succ().filter(|_| reach > grain) else {
-            self.take(cell, found);
+            Overlap::In => false,
+            Overlap::Cut => reach > grain,
+        };
+        let Some(finer) = resolution.succ().filter(|_| divides) else {
+            self.take(cell, usize::MAX, maybe);
             return;
         };
-        let before = found.maybe.len();
-        if !self.points.is_empty() {
-            found
-                .maybe
-                .extend(range(&self.points, descendants(cell, FINEST)).take(FEW + 1));
-        }
-        self.take_shapes(cell, FEW + 1, found);
-        if found.maybe.len() - before <= FEW {
+        let before = maybe.len();
+        self.take(cell, FEW + 1, maybe);
+        if maybe.len() - before <= FEW {
             return;
         }
-        found.maybe.truncate(before);
+        maybe.truncate(before);
         if self.counts[usize::from(u8::from(resolution))] > 0 {
-            found
-                .maybe
-                .extend(range(&self.shapes, (cell.into(), cell.into())));
+            maybe.extend(range(&self.shapes, (cell.into(), cell.into())));
         }
         for child in cell.children(finer) {
-            self.descend(region, grain, child, found);
+            self.descend(region, grain, child, maybe);
         }
     }
 }
@@ -446,17 +540,20 @@ fn range<K: Copy + Ord + Debug>(
 }
 
 /// Something whose distance is at least `least`.
-struct Waiting<K> {
+struct Waiting<'t, K> {
     least: f64,
-    what: What<K>,
+    what: What<'t, K>,
 }
 
-enum What<K> {
+enum What<'t, K> {
+    /// Points.
+    Under(&'t Branch<K>),
     Cell {
         cell: CellIndex,
         resolution: Resolution,
-        points: bool,
     },
+    /// A shape that nobody was asked about yet.
+    Unseen(K),
     /// Only the ball around it has been looked at.
     Unmeasured(K),
     /// Its nearest position is known.
@@ -465,18 +562,18 @@ enum What<K> {
     Known(K),
 }
 
-impl<K: Ord> Waiting<K> {
+impl<K: Ord> Waiting<'_, K> {
     /// At one distance, what may still turn out as near comes before what is known.
     fn rank(&self) -> (u8, Option<&K>) {
         match &self.what {
-            What::Cell { .. } => (0, None),
-            What::Unmeasured(key) | What::Near(key, _) => (1, Some(key)),
+            What::Under(_) | What::Cell { .. } => (0, None),
+            What::Unseen(key) | What::Unmeasured(key) | What::Near(key, _) => (1, Some(key)),
             What::Known(key) => (2, Some(key)),
         }
     }
 }
 
-impl<K: Ord> Ord for Waiting<K> {
+impl<K: Ord> Ord for Waiting<'_, K> {
     /// The greatest is the nearest, as a heap gives it first.
     fn cmp(&self, other: &Self) -> Ordering {
         other
@@ -486,27 +583,62 @@ impl<K: Ord> Ord for Waiting<K> {
     }
 }
 
-impl<K: Ord> PartialOrd for Waiting<K> {
+impl<K: Ord> PartialOrd for Waiting<'_, K> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<K: Ord> PartialEq for Waiting<K> {
+impl<K: Ord> PartialEq for Waiting<'_, K> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl<K: Ord> Eq for Waiting<K> {}
+impl<K: Ord> Eq for Waiting<'_, K> {}
 
-fn wait_for<K>(key: K, shape: &Shape, from: &Spot) -> Waiting<K> {
-    if let Some(p) = shape.is_point() {
-        return Waiting {
-            least: from.range(&Spot::new(p)).0,
-            what: What::Near(key, p),
-        };
+/// What the `k` best candidates are away at most, in order.
+struct Best {
+    metres: Vec<f64>,
+    k: usize,
+}
+
+impl Best {
+    fn new(k: usize) -> Self {
+        Self {
+            metres: Vec::new(),
+            k,
+        }
     }
+
+    /// Nothing farther is among the `k` nearest.
+    fn bound(&self) -> f64 {
+        let last = self.metres.last().filter(|_| self.metres.len() >= self.k);
+        last.copied().unwrap_or(f64::INFINITY)
+    }
+
+    fn take(&mut self, metres: f64) {
+        if metres < self.bound() {
+            self.metres.truncate(self.k - 1);
+            let at = self.metres.partition_point(|other| *other <= metres);
+            self.metres.insert(at, metres);
+        }
+    }
+}
+
+/// What a geodesic over a chord is at least.
+fn at_least(chord: f64) -> f64 {
+    (chord - SLACK).max(0.0)
+}
+
+fn wait_under<'t, K: Copy + Ord + Debug>(branch: &'t Branch<K>, from: &Spot) -> Waiting<'t, K> {
+    Waiting {
+        least: at_least(branch.least_chord(from)),
+        what: What::Under(branch),
+    }
+}
+
+fn wait_for<'t, K>(key: K, shape: &Shape, from: &Spot) -> Waiting<'t, K> {
     if shape.contains(from.point) {
         return Waiting {
             least: 0.0,
@@ -520,33 +652,24 @@ fn wait_for<K>(key: K, shape: &Shape, from: &Spot) -> Waiting<K> {
     }
 }
 
-fn wait_at<K>(from: &Spot, cell: CellIndex, resolution: Resolution, points: bool) -> Waiting<K> {
-    let (least, _) = from.range_to_ball(&centre(cell), reach(cell.resolution()));
-    Waiting {
-        least,
-        what: What::Cell {
-            cell,
-            resolution,
-            points,
-        },
-    }
-}
-
 /// Queues those cells that own entries of a resolution.
 fn push_cells<K: Copy + Ord + Debug>(
-    queue: &mut BinaryHeap<Waiting<K>>,
-    entries: &OrdSet<Entry<K>>,
+    queue: &mut BinaryHeap<Waiting<'_, K>>,
+    shapes: &OrdSet<Entry<K>>,
     from: &Spot,
     cells: impl Iterator<Item = CellIndex>,
     resolution: Resolution,
-    points: bool,
 ) {
     for cell in cells {
         let (least, greatest) = descendants(cell, resolution);
         // One look-up, where a range would make two.
-        let next = entries.get_next(&(least, None));
+        let next = shapes.get_next(&(least, None));
         if next.is_some_and(|entry| entry.0 <= greatest) {
-            queue.push(wait_at(from, cell, resolution, points));
+            let (least, _) = from.range_to_ball(&centre(cell), reach(cell.resolution()));
+            queue.push(Waiting {
+                least,
+                what: What::Cell { cell, resolution },
+            });
         }
     }
 }

@@ -25,7 +25,7 @@ const A: f64 = 6_378_137.0;
 /// First eccentricity squared of WGS 84.
 const E2: f64 = 0.006_694_379_990_141_316_5;
 /// Metres that rounding may move a bound; a thousand times what it does.
-const SLACK: f64 = 1e-6;
+pub(super) const SLACK: f64 = 1e-6;
 /// Metres up to which the chord is the better lower bound.
 const FAR: f64 = 1e6;
 
@@ -38,6 +38,7 @@ pub(super) fn geodesic(a: Point, b: Point) -> f64 {
 
 pub(super) type Vec3 = [f64; 3];
 
+#[inline]
 pub(super) fn gap(a: Vec3, b: Vec3) -> f64 {
     let (x, y, z) = (a[0] - b[0], a[1] - b[1], a[2] - b[2]);
     (x * x + y * y + z * z).sqrt()

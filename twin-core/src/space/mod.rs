@@ -1,12 +1,12 @@
-//! Space: checked geometry, exact predicates and the H3 index that finds candidates for them.
+//! Space: checked geometry, exact predicates and the index that finds candidates for them.
 //!
 //! # Invariants
 //! - Coordinates are WGS 84 longitude and latitude in degrees; edges are straight in
 //!   longitude/latitude; distances are geodesic metres; a boundary counts as inside.
 //! - A [`Shape`] that exists is valid: finite, in range, not empty, rings closed and simple.
-//! - H3 is the index and never the answer: [`SpaceIndex`] only ever proposes candidates, and
-//!   [`Region::matches`], [`Shape::contains`] and [`Shape::distance`] decide. An index search
-//!   equals the same test over all shapes.
+//! - Cells and pages are the index and never the answer: [`SpaceIndex`] proposes candidates, and
+//!   [`Region::matches`], [`Shape::contains`] and [`Shape::distance`] decide, or bounds that imply
+//!   what they would say. An index search equals the same test over all shapes.
 //! - Nothing here does I/O, and no input panics.
 //!
 //! Predicates are exact in the sense of adaptive arithmetic: orientation signs are those of the
@@ -25,6 +25,7 @@ mod metric;
 mod near;
 mod paths;
 mod point;
+mod points;
 mod region;
 mod relate;
 mod shape;

@@ -180,7 +180,7 @@ impl Region {
     }
 }
 
-fn is_near(spot: &Spot, centre: &Spot, metres: f64) -> bool {
+pub(super) fn is_near(spot: &Spot, centre: &Spot, metres: f64) -> bool {
     decide(centre.range(spot), metres)
         .unwrap_or_else(|| geodesic(centre.point, spot.point) <= metres)
 }

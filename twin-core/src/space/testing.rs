@@ -3,6 +3,7 @@
 
 use super::locate::{Side, Step};
 use super::metric::{Spot, geodesic};
+use super::points::Points;
 use super::{Point, Region, RegionError, Relation, Shape, ShapeError, SpaceIndex, cells};
 use geo::{CoordinatePosition, Intersects};
 use geo_types::{
@@ -143,6 +144,24 @@ fn indexed(shapes: &[Shape]) -> SpaceIndex<usize> {
     index
 }
 
+/// Drops what is farther than the `k`-th.
+fn keep_nearest(sorted: &mut Vec<(usize, f64)>, k: usize) {
+    match k.checked_sub(1).map(|last| sorted.get(last).copied()) {
+        None => sorted.clear(),
+        Some(None) => {}
+        Some(Some((_, farthest))) => sorted.retain(|(_, metres)| *metres <= farthest),
+    }
+}
+
+/// Points enough for pages under pages; some of them are at one place.
+fn crowd() -> impl Strategy<Value = (Vec<Point>, Point, Region)> {
+    places().prop_flat_map(|place| {
+        let points = prop::collection::vec(near(place).prop_map(Point::from), 1..1_500);
+        let centre = near(place).prop_map(Point::from);
+        (points, centre, any_region(place))
+    })
+}
+
 fn world() -> impl Strategy<Value = (Vec<Shape>, Region, Coord<f64>)> {
     (places(), places()).prop_flat_map(|(first, second)| {
         let shapes = (
@@ -213,7 +232,7 @@ proptest! {
         let mut expected: Vec<(usize, f64)> = shapes.iter().map(|s| s.distance(p)).enumerate()
             .filter(|(key, _)| !odd || key % 2 == 1).collect();
         expected.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-        expected.truncate(k);
+        keep_nearest(&mut expected, k);
         let found = indexed(&shapes).nearest(p, k, |key| !odd || key % 2 == 1, |k| &shapes[k]);
         prop_assert_eq!(found, expected);
     }
@@ -611,6 +630,94 @@ fn regions_that_mean_nothing_are_refused_with_a_reason() {
         refused,
         Err(RegionError::NotAnArea { found: "Point" })
     ));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_radius_is_exact_at_just_below_and_just_above_the_distance_of_a_point(
+        (points, centre, _) in crowd(), pick in any::<prop::sample::Index>(),
+    ) {
+        let shapes: Vec<Shape> = points.iter().map(|p| Shape::from(*p)).collect();
+        let metres: Vec<f64> = points.iter().map(|p| geodesic(centre, *p)).collect();
+        let index = indexed(&shapes);
+        let at = *pick.get(&metres);
+        for limit in [at, at.next_down().max(0.0), at.next_up(), at + 1e-6, (at - 1e-6).max(0.0)] {
+            let region = Region::radius(centre, limit).unwrap();
+            let expected: Vec<usize> =
+                (0..shapes.len()).filter(|&k| metres[k] <= limit).collect();
+            let found = index.search(&region, Relation::Within, |k| &shapes[k]);
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn pages_of_points_answer_as_a_test_of_every_point_while_points_come_and_go(
+        (points, centre, region) in crowd(),
+        step in 1_usize..9,
+        k in 0_usize..40,
+    ) {
+        let shapes: Vec<Shape> = points.iter().map(|p| Shape::from(*p)).collect();
+        let mut pages = Points::default();
+        let mut index = indexed(&shapes);
+        let whole = index.clone();
+        for (key, point) in points.iter().enumerate() {
+            pages.insert(key, *point);
+            pages.insert(key, *point);
+        }
+        pages.validate();
+        let all = pages.clone();
+        for key in (0..points.len()).filter(|key| key % step != 0) {
+            pages.remove(key, points[key]);
+            pages.remove(key, points[key]);
+            index.remove(key, &shapes[key]);
+        }
+        pages.validate();
+        all.validate();
+        prop_assert_eq!(pages.len(), points.len().div_ceil(step));
+        for (index, step) in [(&whole, 1), (&index, step)] {
+            let there = || (0..shapes.len()).step_by(step);
+            let expected: Vec<usize> =
+                there().filter(|&k| region.matches(&shapes[k], Relation::Intersects)).collect();
+            let found = index.search(&region, Relation::Intersects, |k| &shapes[k]);
+            prop_assert_eq!(found, expected);
+            let mut expected: Vec<(usize, f64)> =
+                there().map(|k| (k, geodesic(centre, points[k]))).collect();
+            expected.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+            keep_nearest(&mut expected, k);
+            let found = index.nearest(centre, k, |_| true, |k| &shapes[k]);
+            prop_assert_eq!(found, expected);
+            let expected: Vec<usize> = there().filter(|&k| points[k] == points[0]).collect();
+            prop_assert_eq!(index.containing(points[0], |k| &shapes[k]), expected);
+        }
+        for key in (0..points.len()).step_by(step) {
+            pages.remove(key, points[key]);
+        }
+        pages.validate();
+        prop_assert_eq!(pages.len(), 0);
+    }
+}
+
+#[test]
+fn a_change_of_one_point_copies_one_page_of_each_level() {
+    let mut points = Points::default();
+    let at = |i: u32| {
+        point(
+            29.0 + f64::from(i % 100) / 50.0,
+            -2.0 + f64::from(i / 100) / 50.0,
+        )
+    };
+    for i in 0..10_000 {
+        points.insert(i, at(i));
+    }
+    // 10,000 points are two levels above the pages; a split or a merger may add one node.
+    let before = points.clone();
+    points.insert(10_000, at(4_321));
+    assert!((1..=4).contains(&points.own_nodes(&before)));
+    let before = points.clone();
+    points.remove(10_000, at(4_321));
+    assert!((1..=4).contains(&points.own_nodes(&before)));
 }
 
 #[test]
