@@ -42,6 +42,6 @@ pub use committer::{
 pub use follow::{CATCH_UP_BYTES, FollowEnd, Follower, RECENT_BYTES, RECENT_GROUPS};
 pub use graph::{MAX_VISITED, Step, TooMany, traverse};
 pub use id::{MAX_ID_BYTES, MAX_LANES, NameError, Position, Principal, TwinId};
-pub use live::{Latest, TwinRef};
+pub use live::{Latest, TwinRef, ValueRef};
 pub use twin::{LoadReport, MAX_AHEAD, Settings, Twin, now_us};
 pub use view::{Direction, View};

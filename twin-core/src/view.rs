@@ -7,7 +7,7 @@ use ontology::{Class, ClassId, Ontology, RelationshipId, Value};
 
 use crate::change::Values;
 use crate::id::{Position, TwinId};
-use crate::live::{Latest, Live, TwinRef};
+use crate::live::{Latest, Live, TwinRef, ValueRef};
 use crate::space::{Point, Region, Relation, Shape};
 
 /// Which way a relationship is followed.
@@ -99,6 +99,11 @@ impl View {
     /// A property by its column in the twin's class.
     pub fn value(&self, twin: TwinRef, column: usize) -> Option<Value> {
         self.live.value(twin, column)
+    }
+
+    /// What [`View::value`] answers, without a copy of it.
+    pub fn value_ref(&self, twin: TwinRef, column: usize) -> Option<ValueRef<'_>> {
+        self.live.table(twin.class).value_ref(twin.row, column)
     }
 
     /// A property by name; `None` where the class has none of that name, too.

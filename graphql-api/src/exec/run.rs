@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use async_graphql::Pos;
 use ontology::{RelationshipKind, Telemetry, Value};
-use twin_core::{EdgeState, Latest, Position, Receipt, Recorded, TwinRef, TwinState, Values, View};
+use twin_core::{
+    EdgeState, Latest, Position, Receipt, Recorded, TwinRef, TwinState, ValueRef, Values, View,
+};
 
 use super::change::{ChangePart, EdgePart as EdgeChangePart, Event, RecordedPart, Subject};
 use super::history::History;
@@ -351,8 +353,8 @@ impl<'v, 'q> Run<'v, 'q> {
                 Some(shape) => shape.write_geojson(&mut self.out),
                 None => self.text("null"),
             },
-            Member::Property(column, show) => match view.value(twin, *column) {
-                Some(value) => self.value(show, &value)?,
+            Member::Property(column, show) => match view.value_ref(twin, *column) {
+                Some(value) => self.value_ref(show, value)?,
                 None => self.text("null"),
             },
             Member::Reading(telemetry, parts) => match view.latest(twin, *telemetry) {
@@ -381,7 +383,6 @@ impl<'v, 'q> Run<'v, 'q> {
 
     fn value(&mut self, show: &Show<'q>, value: &Value) -> Written {
         match (show, value) {
-            (Show::BigInt, Value::Int(number)) => self.quoted(&number.to_string()),
             (Show::Object(parts), Value::Object(values)) => {
                 return self.object(parts, |run, part| match &part.kind {
                     Part::Typename(name) => {
@@ -400,11 +401,26 @@ impl<'v, 'q> Run<'v, 'q> {
             (Show::List(show), Value::List(items)) => {
                 return self.array(items, |run, item| run.value(show, item));
             }
-            (_, Value::Bool(value)) => self.text(if *value { "true" } else { "false" }),
-            (_, Value::Int(value)) => self.json(value),
-            (_, Value::Double(value)) => self.json(value),
-            (_, Value::Text(text) | Value::Duration(text)) => self.json(&**text),
+            (_, Value::Bool(value)) => return self.value_ref(show, ValueRef::Bool(*value)),
+            (_, Value::Int(value)) => return self.value_ref(show, ValueRef::Int(*value)),
+            (_, Value::Double(value)) => return self.value_ref(show, ValueRef::Double(*value)),
+            (_, Value::Text(text) | Value::Duration(text)) => {
+                return self.value_ref(show, ValueRef::Text(text));
+            }
             (_, other) => self.json(&other.to_json()),
+        }
+        Ok(())
+    }
+
+    fn value_ref(&mut self, show: &Show<'q>, value: ValueRef<'_>) -> Written {
+        match (show, value) {
+            (_, ValueRef::Other(value)) => return self.value(show, value),
+            (Show::BigInt, ValueRef::Int(number)) => self.quoted(&number.to_string()),
+            (_, ValueRef::Bool(value)) => self.text(if value { "true" } else { "false" }),
+            (_, ValueRef::Int(value)) => self.json(&value),
+            (_, ValueRef::Double(value)) => self.json(&value),
+            (_, ValueRef::Text(text)) if is_plain(text) => self.quoted(text),
+            (_, ValueRef::Text(text)) => self.json(text),
         }
         Ok(())
     }
@@ -661,7 +677,9 @@ impl<'v, 'q> Run<'v, 'q> {
 
     /// A text of ours that needs no escape: names, ids, cursors.
     fn quoted(&mut self, text: &str) {
-        debug_assert!(!text.contains(['"', '\\']) && !text.contains(char::is_control));
+        debug_assert!(is_plain(text), "{text} needs an escape");
+        // One growth at most, where each piece would ask for room again.
+        self.out.reserve(text.len() + 2);
         self.out.push(b'"');
         self.text(text);
         self.out.push(b'"');
@@ -672,6 +690,13 @@ impl<'v, 'q> Run<'v, 'q> {
     }
 }
 
+/// Whether a text is the same as JSON, between its quotes.
+fn is_plain(text: &str) -> bool {
+    // All bytes are looked at, since that is done many at a time.
+    let escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    !text.bytes().fold(false, |any, byte| any | escaped(byte))
+}
+
 /// Appends a value as JSON.
 #[expect(
     clippy::expect_used,
@@ -679,4 +704,32 @@ impl<'v, 'q> Run<'v, 'q> {
 )]
 pub(crate) fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value).expect("values of ours are JSON");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_text_is_one_that_json_writes_as_it_is() {
+        for text in [
+            "",
+            "Kigali",
+            "a\"b",
+            "a\\b",
+            "a\nb",
+            "\u{0}",
+            "\u{1f}",
+            "\u{7f}",
+            "Église ☃",
+        ] {
+            let mut written = Vec::new();
+            write_json(&mut written, text);
+            assert_eq!(
+                is_plain(text),
+                written == format!("\"{text}\"").into_bytes(),
+                "{text:?}"
+            );
+        }
+    }
 }

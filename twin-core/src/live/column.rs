@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use imbl::Vector;
 use ontology::{Schema, Value};
+
+use super::vector::Vector;
 
 /// A typed array by row; absent values take a row too.
 #[derive(Clone, Debug)]
@@ -16,6 +17,21 @@ pub(crate) enum Column {
     Double(Vector<f64>),
     Text(Vector<Option<Arc<str>>>),
     Other(Vector<Option<Value>>),
+}
+
+/// A value where it stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValueRef<'a> {
+    /// A truth value.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A finite number.
+    Double(f64),
+    /// A text.
+    Text(&'a str),
+    /// A value of any other kind.
+    Other(&'a Value),
 }
 
 impl Column {
@@ -40,11 +56,25 @@ impl Column {
         }
     }
 
+    /// What [`Column::get`] answers, without a copy of it.
+    pub(crate) fn get_ref(&self, row: u32) -> Option<ValueRef<'_>> {
+        let row = row as usize;
+        match self {
+            Self::Bool(values) => values[row].map(ValueRef::Bool),
+            Self::Int(values) => values[row].map(ValueRef::Int),
+            Self::Double(values) => Some(values[row])
+                .filter(|v| !v.is_nan())
+                .map(ValueRef::Double),
+            Self::Text(values) => values[row].as_deref().map(ValueRef::Text),
+            Self::Other(values) => values[row].as_ref().map(ValueRef::Other),
+        }
+    }
+
     /// Sets a row, or appends one if `row` is the length.
     ///
     /// The door checked that the value fits the schema the column was made for.
     pub(crate) fn set(&mut self, row: u32, value: Option<&Value>) {
-        fn put<T: Clone>(values: &mut Vector<T>, row: u32, value: T) {
+        fn put<T: Clone + Default>(values: &mut Vector<T>, row: u32, value: T) {
             if row as usize == values.len() {
                 values.push_back(value);
             } else {

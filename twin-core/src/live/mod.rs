@@ -12,12 +12,14 @@
 mod column;
 mod edges;
 mod table;
+mod vector;
 
 use std::sync::Arc;
 
 use imbl::HashMap;
 use ontology::{ClassId, Ontology, RelationshipId, Value};
 
+pub use self::column::ValueRef;
 pub(crate) use self::edges::Edges;
 pub use self::table::Latest;
 pub(crate) use self::table::Table;

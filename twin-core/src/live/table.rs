@@ -7,10 +7,11 @@
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
+use imbl::OrdMap;
 use ontology::{Class, GeometryKind, Schema, Value};
 
-use super::column::Column;
+use super::column::{Column, ValueRef};
+use super::vector::Vector;
 use crate::change::{TwinState, Values};
 use crate::id::TwinId;
 use crate::space::{Point, Shape, SpaceIndex};
@@ -103,6 +104,10 @@ impl Table {
 
     pub(crate) fn value(&self, row: u32, column: usize) -> Option<Value> {
         self.columns[column].get(row)
+    }
+
+    pub(crate) fn value_ref(&self, row: u32, column: usize) -> Option<ValueRef<'_>> {
+        self.columns[column].get_ref(row)
     }
 
     pub(crate) fn values(&self, row: u32) -> Values {
