@@ -1,14 +1,15 @@
 //! Reading everything that is live back at start, in pages.
 //!
 //! # Invariants
-//! - Twins come before relationships, and those before receipts and readings; readings come in the
-//!   order of their offsets.
+//! - Twins come before relationships, and those before receipts and readings; rows of one table
+//!   come in the order of their ids, readings in the order of their offsets.
 //! - A page is bounded in rows and in bytes of geometry; nothing is held after it was handed over.
 //! - A row that the ontology cannot explain ends the loading with an error that names the row.
 
 use std::ops::{Bound, ControlFlow};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use surrealdb::types::{Array, Object, RecordId, RecordIdKey, Value, Variables};
 use twin_core::store::{Lane, Loaded, Sink, StoreError};
 use twin_core::{Idempotency, KeptReceipt, Principal, RECEIPT_LIFE_US, TwinId, now_us};
@@ -22,6 +23,8 @@ use crate::tables::{ENDED, JOURNAL, LANE, RECEIPT};
 
 /// Rows of one page. Each page is a transaction of its own, so that none is long.
 const PAGE_ROWS: usize = 20_000;
+/// Tables that are read at once; each holds a few batches of rows in memory.
+const READERS: usize = 3;
 /// Largest packed record that is put together from its parts.
 const MAX_PACKED_BYTES: usize = 64 * MAX_RECORD_BYTES;
 /// Everything of a twin's row except its planar geometry, which the shape says better.
@@ -30,18 +33,25 @@ pub(crate) const TWIN_ROW: &str = "* OMIT geometry, cell";
 impl SurrealStore {
     pub(crate) async fn load_all(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         self.refuse_strangers().await?;
-        for class in self.ontology.classes() {
+        // The engine reads each table on a task of its own; several keep all cores busy. Within a
+        // table the order stays, so what is loaded is the same every time.
+        let shared = Mutex::new(&mut *sink);
+        let give = |loaded| {
+            let mut sink = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            sink(loaded)
+        };
+        let twins = self.ontology.classes().iter().map(|class| {
             self.rows(TWIN_ROW, &class.name, |row| {
-                sink(Loaded::Twin(read_twin(&self.ontology, class, row)?.0))
+                give(Loaded::Twin(read_twin(&self.ontology, class, row)?.0))
             })
-            .await?;
-        }
-        for kind in self.ontology.relationships() {
+        });
+        all_of(twins.collect()).await?;
+        let edges = self.ontology.relationships().iter().map(|kind| {
             self.rows("*", &kind.name, |row| {
-                sink(Loaded::Edge(read_edge(&self.ontology, kind, row)?))
+                give(Loaded::Edge(read_edge(&self.ontology, kind, row)?))
             })
-            .await?;
-        }
+        });
+        all_of(edges.collect()).await?;
         let lanes = self.lanes().await?;
         for (lane, _) in &lanes {
             self.receipts(lane, sink).await?;
@@ -288,6 +298,15 @@ fn read_ended(row: &Object) -> Result<(&str, TwinId, u64), StoreError> {
     let twin = TwinId::new(twin).map_err(|error| damaged(ENDED, error))?;
     let offset = integer(ENDED, row, "offset")?.cast_unsigned();
     Ok((lane, twin, offset))
+}
+
+/// Runs readers of tables, [`READERS`] at a time, until all are done or one fails.
+async fn all_of(
+    readers: Vec<impl Future<Output = Result<(), StoreError>>>,
+) -> Result<(), StoreError> {
+    let mut running = stream::iter(readers).buffer_unordered(READERS);
+    while running.try_next().await?.is_some() {}
+    Ok(())
 }
 
 /// Where receipts of a lane begin that arrived at a time: their ids are `[lane, at, …]`.
