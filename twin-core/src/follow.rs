@@ -18,7 +18,7 @@ use crate::id::Position;
 use crate::store::{Kept, Store, StoreError};
 
 /// Bytes of groups a follower reads from the store at once.
-pub const CATCH_UP_BYTES: usize = 4 << 20;
+pub const CATCH_UP_BYTES: usize = 1 << 20;
 /// Most groups that are kept in memory for followers.
 pub const RECENT_GROUPS: usize = 1_024;
 /// Most estimated bytes of groups that are kept in memory for followers, the newest group aside.

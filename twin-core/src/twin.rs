@@ -25,7 +25,7 @@ use crate::view::View;
 
 /// Furthest that the time of a reading may be ahead of the clock, where nothing else is set. Clocks
 /// set over the network are within a second; those set by hand within minutes.
-pub const MAX_AHEAD: Duration = Duration::from_secs(300);
+pub const MAX_AHEAD: Duration = Duration::from_mins(5);
 
 /// How a twin is opened.
 #[derive(Debug, Clone)]
