@@ -30,8 +30,9 @@ const FENCED: &str = "fenced";
 /// Times a transaction that met another one is tried again. The committer is alone, so only the
 /// engine's own maintenance can be in its way.
 const MAX_CONFLICTS: usize = 8;
-/// Old receipts deleted in one transaction.
-const RECEIPTS_AT_ONCE: usize = 1_000;
+/// After so many new receipts, at most twice as many expired ones are deleted: few, because each
+/// delete costs the engine milliseconds.
+const RECEIPTS_AT_ONCE: usize = 50;
 
 impl SurrealStore {
     pub(crate) async fn claim_lane(&self, lane: &str) -> Result<Lane, StoreError> {
@@ -49,8 +50,29 @@ impl SurrealStore {
         }
     }
 
+    /// Forgets expired receipts as new ones come, so that there is never much to forget at once.
+    ///
+    /// The group is durable: what fails here is said, and tried again later.
+    async fn forget_in_turn(&self, group: &Group) -> Result<(), StoreError> {
+        let new = group.receipts.len();
+        let due = self.receipts_since.fetch_add(new, Ordering::Relaxed) + new;
+        if due >= RECEIPTS_AT_ONCE {
+            self.receipts_since.store(0, Ordering::Relaxed);
+            if let Err(error) = self.forget_some_receipts(&group.lane).await {
+                tracing::warn!(%error, "expired receipts could not be deleted");
+            }
+        }
+        Ok(())
+    }
+
     async fn forget_old_receipts(&self, lane: &str) -> Result<(), StoreError> {
-        loop {
+        while self.forget_some_receipts(lane).await? > 0 {}
+        Ok(())
+    }
+
+    /// Deletes the oldest expired receipts; answers how many.
+    async fn forget_some_receipts(&self, lane: &str) -> Result<usize, StoreError> {
+        {
             let mut old = Vec::new();
             let bounds = (
                 Bound::Included(receipt_bound(lane, i64::MIN)),
@@ -62,7 +84,7 @@ impl SurrealStore {
             self.engine
                 .page("id", RECEIPT, bounds, |mut row| {
                     old.extend(row.remove("id"));
-                    let full = old.len() == RECEIPTS_AT_ONCE;
+                    let full = old.len() == 2 * RECEIPTS_AT_ONCE;
                     Ok(if full {
                         ControlFlow::Break(())
                     } else {
@@ -70,11 +92,13 @@ impl SurrealStore {
                     })
                 })
                 .await?;
-            if old.is_empty() {
-                return Ok(());
+            let count = old.len();
+            if count == 0 {
+                return Ok(0);
             }
             let vars = variables([("old", Value::Array(Array::from(old)))]);
             self.engine.run("DELETE $old RETURN NONE", vars).await?;
+            Ok(count)
         }
     }
 
@@ -89,7 +113,7 @@ impl SurrealStore {
                 Ok(_) => {
                     let letters = group.dead_letters.len() as u64;
                     self.next_letter.fetch_add(letters, Ordering::Relaxed);
-                    return Ok(());
+                    return self.forget_in_turn(group).await;
                 }
                 Err(error) if is_conflict(&error) => tokio::task::yield_now().await,
                 Err(error) if error.is_thrown() && error.message().contains(FENCED) => {

@@ -24,6 +24,8 @@ pub struct SurrealStore {
     pub(crate) querying: AtomicUsize,
     /// Number of the next dead letter.
     pub(crate) next_letter: AtomicU64,
+    /// Receipts written since expired ones were deleted.
+    pub(crate) receipts_since: AtomicUsize,
 }
 
 impl SurrealStore {
@@ -46,6 +48,7 @@ impl SurrealStore {
             ontology,
             querying: AtomicUsize::new(0),
             next_letter: AtomicU64::new(0),
+            receipts_since: AtomicUsize::new(0),
         })
     }
 

@@ -86,6 +86,59 @@ pub struct Change {
     pub event: Event,
 }
 
+impl Change {
+    /// About how much room it takes, in bytes. A geometry that did not change counts once.
+    pub(crate) fn bytes(&self) -> usize {
+        const CHANGE_BYTES: usize = 320;
+        let twin = |state: &TwinState| values_bytes(&state.values) + shape_bytes(state);
+        CHANGE_BYTES
+            + match &self.event {
+                Event::Created(state) | Event::Deleted(state) => twin(state),
+                Event::Updated { before, after } => {
+                    let same = match (&before.geometry, &after.geometry) {
+                        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                        _ => false,
+                    };
+                    let after_shape = if same { 0 } else { shape_bytes(after) };
+                    twin(before) + values_bytes(&after.values) + after_shape
+                }
+                Event::Related(edge) | Event::Unrelated(edge) => values_bytes(&edge.values),
+                Event::Rerelated { before, after } => {
+                    values_bytes(&before.values) + values_bytes(&after.values)
+                }
+            }
+    }
+}
+
+fn shape_bytes(state: &TwinState) -> usize {
+    /// Two coordinates, and as much again of what a prepared shape keeps beside them.
+    const VERTEX_BYTES: usize = 32;
+    let shape = state.geometry.as_ref();
+    shape.map_or(0, |shape| shape.vertices() * VERTEX_BYTES)
+}
+
+fn values_bytes(values: &[Option<Value>]) -> usize {
+    values.iter().flatten().map(value_bytes).sum()
+}
+
+/// Estimated bytes of a value beside what it points to.
+pub(crate) const VALUE_BYTES: usize = 24;
+
+/// About how much room a value takes.
+pub(crate) fn value_bytes(value: &Value) -> usize {
+    VALUE_BYTES
+        + match value {
+            Value::Text(text) | Value::Duration(text) => text.len(),
+            Value::List(items) => items.iter().map(value_bytes).sum(),
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(name, value)| name.len() + value_bytes(value))
+                .sum(),
+            Value::Geometry(json) => json.to_string().len(),
+            _ => 0,
+        }
+}
+
 /// What a structural change did.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -240,6 +293,15 @@ impl Group {
                 Event::Deleted(state) => Some(&state.id),
                 _ => None,
             })
+    }
+
+    /// About how much room its changes and readings take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        const READING_BYTES: usize = 96;
+        let changes: usize = self.changes.iter().map(Change::bytes).sum();
+        let readings = self.readings.iter();
+        let readings = readings.map(|reading| READING_BYTES + value_bytes(&reading.value));
+        changes + readings.sum::<usize>()
     }
 
     /// What followers need of it: what happened, not how it was written.

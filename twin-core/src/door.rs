@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ontology::{Class, ClassId, Ontology, Property, RelationshipId, Schema, Value};
 
+use crate::change::{VALUE_BYTES, value_bytes};
 use crate::commit::{
     Commit, Expect, MAX_COMMIT_BYTES, MAX_OPERATIONS, MAX_READINGS, Operation, Put, Readings,
     Refusal,
@@ -16,8 +17,6 @@ use crate::id::TwinId;
 use crate::live::Live;
 use crate::space::Shape;
 
-/// Estimated bytes of a value beside what it points to.
-const VALUE_BYTES: usize = 24;
 /// Estimated bytes of an operation beside its values.
 const OPERATION_BYTES: usize = 160;
 /// Bytes of one vertex of a geometry.
@@ -64,7 +63,7 @@ pub(crate) struct ReadStep {
     pub(crate) twin: TwinId,
     pub(crate) class: ClassId,
     pub(crate) telemetry: u32,
-    pub(crate) ts: Option<i64>,
+    pub(crate) ts: i64,
     pub(crate) value: Value,
 }
 
@@ -104,10 +103,13 @@ pub(crate) fn check_commit(
 }
 
 /// Checks readings, none measured later than `newest`; answers them and their estimated bytes.
+///
+/// A reading without a time gets the next of `arrivals`.
 pub(crate) fn check_readings(
     live: &Live,
     readings: &Readings,
     newest: i64,
+    arrivals: impl Fn() -> i64,
 ) -> Result<(Vec<ReadStep>, usize), Refusal> {
     let given = readings.readings.len();
     if given > MAX_READINGS {
@@ -160,7 +162,7 @@ pub(crate) fn check_readings(
             twin: reading.twin.clone(),
             class: twin.class,
             telemetry: index as u32,
-            ts: reading.ts,
+            ts: reading.ts.unwrap_or_else(&arrivals),
             value: reading.value.clone(),
         });
     }
@@ -340,20 +342,6 @@ fn step_bytes(step: &Step) -> usize {
             }
             Step::Relate { set, .. } => set_bytes(set),
             Step::Delete { .. } | Step::Unrelate { .. } => 0,
-        }
-}
-
-fn value_bytes(value: &Value) -> usize {
-    VALUE_BYTES
-        + match value {
-            Value::Text(text) | Value::Duration(text) => text.len(),
-            Value::List(items) => items.iter().map(value_bytes).sum(),
-            Value::Object(fields) => fields
-                .iter()
-                .map(|(name, value)| name.len() + value_bytes(value))
-                .sum(),
-            Value::Geometry(json) => json.to_string().len(),
-            _ => 0,
         }
 }
 

@@ -9,16 +9,17 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ontology::Value;
 use tokio::sync::watch;
 
-use crate::change::{Event, Group};
+use crate::change::Group;
 use crate::committer::Shared;
 use crate::id::Position;
 use crate::store::{Kept, Store, StoreError};
 
-/// Bytes of groups a follower reads from the store at once.
+/// Estimated bytes of groups that a follower holds of what it read from the store, one group aside.
 pub const CATCH_UP_BYTES: usize = 1 << 20;
+/// Followers that read the store at the same time; the others wait.
+pub const CATCH_UP_READERS: usize = 4;
 /// Most groups that are kept in memory for followers.
 pub const RECENT_GROUPS: usize = 1_024;
 /// Most estimated bytes of groups that are kept in memory for followers, the newest group aside.
@@ -68,7 +69,7 @@ struct Held {
 
 impl Recent {
     pub(crate) fn push(&self, group: Arc<Group>) {
-        let size = bytes(&group);
+        let size = group.bytes();
         let mut held = self.lock();
         held.bytes += size;
         held.groups.push_back((group, size));
@@ -96,33 +97,6 @@ impl Recent {
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// About how much room a group takes. Shapes are shared with the live twin and cost little more.
-fn bytes(group: &Group) -> usize {
-    const CHANGE_BYTES: usize = 320;
-    const READING_BYTES: usize = 96;
-    const VALUE_BYTES: usize = 24;
-    let long = |value: &Value| match value {
-        Value::Text(text) | Value::Duration(text) => text.len(),
-        Value::Geometry(_) | Value::List(_) | Value::Object(_) => value.to_json().to_string().len(),
-        _ => 0,
-    };
-    let values = |values: &[Option<Value>]| -> usize {
-        let values = values.iter().flatten();
-        values.map(|value| VALUE_BYTES + long(value)).sum()
-    };
-    let change = |event: &Event| match event {
-        Event::Created(twin) | Event::Deleted(twin) => values(&twin.values),
-        Event::Updated { before, after } => values(&before.values) + values(&after.values),
-        Event::Related(edge) | Event::Unrelated(edge) => values(&edge.values),
-        Event::Rerelated { before, after } => values(&before.values) + values(&after.values),
-    };
-    let changes = group.changes.iter();
-    let changes: usize = changes.map(|c| CHANGE_BYTES + change(&c.event)).sum();
-    let readings = group.readings.iter();
-    let readings: usize = readings.map(|r| READING_BYTES + long(&r.value)).sum();
-    changes + readings
 }
 
 /// Receives groups in order. Made by [`Twin::follow`](crate::Twin::follow).
@@ -197,13 +171,21 @@ impl Follower {
 
     /// Reads what the store holds from the next offset on, as far as it was published.
     async fn catch_up(&mut self, published: u64) -> Result<(), FollowEnd> {
+        // An error says that the semaphore was closed, which nobody does.
+        let _reading = self.shared.catching_up.acquire().await.ok();
         let kept = self.store.groups(&self.lane, self.next, CATCH_UP_BYTES);
         match kept.await? {
             Kept::Gap { oldest } => Err(FollowEnd::Gap { oldest }),
             Kept::Foreign { what } => Err(FollowEnd::Reset { what }),
             Kept::Groups(groups) => {
-                let groups = groups.into_iter();
-                self.read = groups.take_while(|group| group.next <= published).collect();
+                // Unpacked they are larger than they were read; what is too much is read again.
+                let mut held = 0;
+                let groups = groups.into_iter().take_while(|group| {
+                    let fits = held < CATCH_UP_BYTES && group.next <= published;
+                    held += group.bytes();
+                    fits
+                });
+                self.read = groups.collect();
                 if self.read.is_empty() {
                     let reason = format!("offset {} of lane {} is missing", self.next, self.lane);
                     return Err(StoreError::Damaged(reason).into());

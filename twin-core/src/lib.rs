@@ -36,12 +36,14 @@ pub use commit::{
     Reading, Readings, Receipt, Refusal,
 };
 pub use committer::{
-    Counters, GROUP_BYTES, GROUP_ITEMS, MAX_CHANGES, MAX_DETACHED, MAX_RECEIPTS, PERMIT_BYTES,
-    QUEUE_BYTES, QUEUE_REQUESTS, RECEIPT_LIFE_US,
+    Counters, DELETE_ITEMS, GROUP_BYTES, GROUP_ITEMS, MAX_CHANGE_BYTES, MAX_CHANGES, MAX_DETACHED,
+    MAX_RECEIPTS, MAX_REMOVALS, PERMIT_BYTES, QUEUE_BYTES, QUEUE_REQUESTS, RECEIPT_LIFE_US,
 };
-pub use follow::{CATCH_UP_BYTES, FollowEnd, Follower, RECENT_BYTES, RECENT_GROUPS};
+pub use follow::{
+    CATCH_UP_BYTES, CATCH_UP_READERS, FollowEnd, Follower, RECENT_BYTES, RECENT_GROUPS,
+};
 pub use graph::{MAX_VISITED, Step, TooMany, traverse};
 pub use id::{MAX_ID_BYTES, MAX_LANES, NameError, Position, Principal, TwinId};
 pub use live::{Latest, TwinRef, ValueRef};
-pub use twin::{LoadReport, MAX_AHEAD, Settings, Twin, now_us};
+pub use twin::{HISTORY_READERS, LoadReport, MAX_AHEAD, Settings, Twin, now_us};
 pub use view::{Direction, View};

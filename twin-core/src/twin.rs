@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,7 +18,7 @@ use crate::committer::{
     Committer, Counters, PERMIT_BYTES, QUEUE_BYTES, QUEUE_REQUESTS, Receipts, Request, Shared, Work,
 };
 use crate::door::{self, Interner};
-use crate::follow::{FollowEnd, Follower, Recent};
+use crate::follow::{CATCH_UP_READERS, FollowEnd, Follower, Recent};
 use crate::id::{Position, Principal, TwinId};
 use crate::live::{Latest, Live, TwinRef};
 use crate::store::{Loaded, PastReading, Series, Store, StoreError};
@@ -26,6 +27,9 @@ use crate::view::View;
 /// Furthest that the time of a reading may be ahead of the clock, where nothing else is set. Clocks
 /// set over the network are within a second; those set by hand within minutes.
 pub const MAX_AHEAD: Duration = Duration::from_mins(5);
+
+/// Readers of history at the same time; the others wait, so that writers keep the store.
+pub const HISTORY_READERS: usize = 2;
 
 /// How a twin is opened.
 #[derive(Debug, Clone)]
@@ -85,6 +89,10 @@ struct Inner {
     task: std::sync::Mutex<Option<JoinHandle<()>>>,
     loaded: LoadReport,
     settings: Settings,
+    /// The last time of arrival that was given to a reading, microseconds since 1970.
+    arrivals: AtomicI64,
+    /// Those who read history at the same time.
+    historians: Semaphore,
 }
 
 impl Twin {
@@ -116,6 +124,7 @@ impl Twin {
             offset: watch::Sender::new(live.offset),
             live: ArcSwap::from_pointee(live),
             recent: Recent::default(),
+            catching_up: Semaphore::new(CATCH_UP_READERS),
             stopped: watch::Sender::new(None),
             counters: Counters::default(),
         });
@@ -137,6 +146,8 @@ impl Twin {
             task: std::sync::Mutex::new(Some(task)),
             loaded,
             settings,
+            arrivals: AtomicI64::new(i64::MIN),
+            historians: Semaphore::new(HISTORY_READERS),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -169,7 +180,10 @@ impl Twin {
         let settings = &self.inner.settings;
         let ahead = i64::try_from(settings.max_ahead.as_micros()).unwrap_or(i64::MAX);
         let newest = (settings.clock)().saturating_add(ahead);
-        let (steps, bytes) = self.counted(door::check_readings(&live, &readings, newest))?;
+        let (steps, bytes) =
+            self.counted(door::check_readings(&live, &readings, newest, || {
+                self.arrival()
+            }))?;
         self.ask(readings.principal, Work::Record(steps), bytes)
             .await
     }
@@ -246,6 +260,8 @@ impl Twin {
             before: view.live.offset,
             limit,
         };
+        // An error says that the semaphore was closed, which nobody does.
+        let _reading = self.inner.historians.acquire().await.ok();
         self.inner.store.readings(&series).await
     }
 
@@ -284,6 +300,17 @@ impl Twin {
         }
     }
 
+    /// The time of arrival of a reading that has none of its own. No two are the same: the later
+    /// would replace the earlier.
+    fn arrival(&self) -> i64 {
+        let now = (self.inner.settings.clock)();
+        let next = |last: i64| Some(now.max(last.saturating_add(1)));
+        let order = Ordering::Relaxed;
+        match self.inner.arrivals.fetch_update(order, order, next) {
+            Ok(last) | Err(last) => now.max(last.saturating_add(1)),
+        }
+    }
+
     async fn ask(
         &self,
         principal: Principal,
@@ -300,12 +327,10 @@ impl Twin {
             .await
             .map_err(|_closed| closed())?;
         let (answer, answered) = oneshot::channel();
-        let at = (self.inner.settings.clock)();
         let request = Request {
             principal,
             work,
             bytes,
-            at,
             answer,
             _room: room,
         };
@@ -318,7 +343,7 @@ impl Twin {
     fn counted<T>(&self, checked: Result<T, Refusal>) -> Result<T, Refusal> {
         if checked.is_err() {
             let refused = &self.inner.shared.counters.refused;
-            refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            refused.fetch_add(1, Ordering::Relaxed);
         }
         checked
     }

@@ -69,7 +69,8 @@ async fn readings(nation: &Nation, after: Option<&Position>) -> Result<(), Failu
                     let class = nation.ontology.class(reading.class);
                     let telemetry = class.telemetry.get(reading.telemetry as usize);
                     let line = json!({
-                        "position": format!("{lane}:{offset}"),
+                        // Right after it, as everywhere: following from there goes on with the next.
+                        "position": format!("{lane}:{}", offset + 1),
                         "twin": reading.twin.as_str(),
                         "telemetry": telemetry.map(|telemetry| &*telemetry.name),
                         "ts": instant(reading.ts),

@@ -12,16 +12,26 @@ use crate::id::{Position, Principal, TwinId};
 use crate::live::{Edges, Live, TwinRef};
 use crate::space::Shape;
 
-/// Most relationships that one delete detaches.
-pub const MAX_DETACHED: usize = 50_000;
+/// Most relationships that one delete detaches. The store needs some milliseconds for each, and
+/// nobody else writes meanwhile.
+pub const MAX_DETACHED: usize = 500;
+/// Most twins and relationships that one commit removes, for the same reason.
+pub const MAX_REMOVALS: usize = 1_000;
 /// Most changes that one commit makes, detached relationships included.
 pub const MAX_CHANGES: usize = 100_000;
+/// Most estimated bytes of the changes that one commit makes. Each keeps its twin as it stood
+/// before, so few words may change much.
+pub const MAX_CHANGE_BYTES: usize = 128 << 20;
 
 /// A commit in the making; dropped whole if a step is refused.
 pub(super) struct Attempt<'a> {
     pub(super) live: Live,
     pub(super) touched: Touched,
     pub(super) changes: Vec<Change>,
+    /// Estimated bytes of the changes.
+    pub(super) bytes: usize,
+    /// Twins and relationships removed.
+    removals: usize,
     principal: &'a Principal,
     first: u64,
 }
@@ -32,6 +42,8 @@ impl<'a> Attempt<'a> {
             live: live.clone(),
             touched: Touched::default(),
             changes: Vec::new(),
+            bytes: 0,
+            removals: 0,
             principal,
             first,
         }
@@ -44,6 +56,22 @@ impl<'a> Attempt<'a> {
                 given: self.changes.len(),
                 limit: MAX_CHANGES,
                 name: "MAX_CHANGES",
+            });
+        }
+        if self.removals > MAX_REMOVALS {
+            return Err(Refusal::Limited {
+                what: "twins and relationships that a commit removes",
+                given: self.removals,
+                limit: MAX_REMOVALS,
+                name: "MAX_REMOVALS",
+            });
+        }
+        if self.bytes > MAX_CHANGE_BYTES {
+            return Err(Refusal::Limited {
+                what: "bytes of a commit's changes, each with what was there before",
+                given: self.bytes,
+                limit: MAX_CHANGE_BYTES,
+                name: "MAX_CHANGE_BYTES",
             });
         }
         match step {
@@ -336,11 +364,15 @@ impl<'a> Attempt<'a> {
 
     fn push(&mut self, event: Event) {
         let offset = self.first + self.changes.len() as u64;
-        self.changes.push(Change {
+        let change = Change {
             offset,
             principal: self.principal.clone(),
             event,
-        });
+        };
+        let removal = matches!(change.event, Event::Deleted(_) | Event::Unrelated(_));
+        self.removals += usize::from(removal);
+        self.bytes += change.bytes();
+        self.changes.push(change);
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use ontology::RelationshipId;
 
 use super::apply::Attempt;
+use super::{GROUP_BYTES, GROUP_ITEMS};
 use crate::change::{Change, DeadLetter, EdgeWrite, Group, KeptReceipt, Recorded, RowWrite};
 use crate::commit::{Idempotency, Refusal};
 use crate::door::{ReadStep, Step};
@@ -40,6 +41,8 @@ pub(super) struct Draft {
     receipts: Vec<KeptReceipt>,
     receipt_of: HashMap<(Principal, Arc<str>), usize>,
     dead_letters: Vec<DeadLetter>,
+    /// Estimated bytes of the changes.
+    bytes: usize,
 }
 
 impl Draft {
@@ -57,6 +60,7 @@ impl Draft {
             receipts: Vec::new(),
             receipt_of: HashMap::new(),
             dead_letters: Vec::new(),
+            bytes: 0,
         }
     }
 
@@ -105,6 +109,11 @@ impl Draft {
         self.dead_letters.push(letter);
     }
 
+    /// Whether it takes no further request: a small one may have made many or large changes.
+    pub(super) fn is_full(&self) -> bool {
+        self.changes.len() + self.readings.len() >= GROUP_ITEMS || self.bytes >= GROUP_BYTES
+    }
+
     /// Whether a request has to wait for the next group.
     ///
     /// Readings are numbered after the group's changes. A delete that came later would stand before
@@ -125,8 +134,10 @@ impl Draft {
             live,
             touched,
             changes,
+            bytes,
             ..
         } = attempt;
+        self.bytes += bytes;
         let count = changes.len() as u64;
         self.work = live;
         self.touched.twins.extend(touched.twins);
@@ -141,7 +152,6 @@ impl Draft {
     pub(super) fn record(
         &mut self,
         principal: &Principal,
-        arrived: i64,
         readings: &[ReadStep],
     ) -> Result<u64, Refusal> {
         for reading in readings {
@@ -155,7 +165,7 @@ impl Draft {
                 twin: reading.twin.clone(),
                 class: reading.class,
                 telemetry: reading.telemetry,
-                ts: reading.ts.unwrap_or(arrived),
+                ts: reading.ts,
                 value: reading.value.clone(),
             }));
         match self.recorders.last_mut() {

@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-pub use self::apply::{MAX_CHANGES, MAX_DETACHED};
+pub use self::apply::{MAX_CHANGE_BYTES, MAX_CHANGES, MAX_DETACHED, MAX_REMOVALS};
 use self::group::Draft;
 use crate::change::{DeadLetter, Group, KeptReceipt};
 use crate::commit::{Idempotency, Receipt, Refusal};
@@ -37,6 +37,9 @@ pub const QUEUE_BYTES: usize = 256 << 20;
 pub const PERMIT_BYTES: usize = 1 << 10;
 /// A group takes no further request once it holds so many steps and readings.
 pub const GROUP_ITEMS: usize = 10_000;
+/// Items that a delete counts as: SurrealDB walks its whole catalogue for every row it deletes, so
+/// each costs milliseconds.
+pub const DELETE_ITEMS: usize = 20;
 /// A group takes no further request once it holds so many estimated bytes.
 pub const GROUP_BYTES: usize = 16 << 20;
 /// Most idempotency receipts kept. While so many are young, further keys are refused: to forget one
@@ -51,11 +54,18 @@ pub(crate) struct Request {
     pub(crate) principal: Principal,
     pub(crate) work: Work,
     pub(crate) bytes: usize,
-    /// Time of arrival, microseconds since 1970.
-    pub(crate) at: i64,
     pub(crate) answer: oneshot::Sender<Result<Receipt, Refusal>>,
     /// Room in the queue, given back when the request is answered.
     pub(crate) _room: OwnedSemaphorePermit,
+}
+
+/// When the position of a receipt was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    /// By an earlier group, which was asked the same.
+    Before,
+    /// By the group it is in, also where another member asked the same.
+    WithGroup,
 }
 
 /// Structure or readings.
@@ -72,7 +82,11 @@ pub(crate) enum Work {
 impl Work {
     fn items(&self) -> usize {
         match self {
-            Self::Commit { steps, .. } => steps.len(),
+            Self::Commit { steps, .. } => {
+                let removes =
+                    |step: &&Step| matches!(step, Step::Delete { .. } | Step::Unrelate { .. });
+                steps.len() + steps.iter().filter(removes).count() * (DELETE_ITEMS - 1)
+            }
             Self::Record(readings) => readings.len(),
             Self::Bury(_) => 1,
         }
@@ -87,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) offset: watch::Sender<u64>,
     /// The newest groups, for followers.
     pub(crate) recent: Recent,
+    /// Followers that read the store now.
+    pub(crate) catching_up: Semaphore,
     /// Why the committer stopped writing, once it has.
     pub(crate) stopped: watch::Sender<Option<Arc<str>>>,
     pub(crate) counters: Counters,
@@ -153,14 +169,15 @@ impl Committer {
             let mut members = Vec::with_capacity(requests.len());
             let mut requests = VecDeque::from(requests);
             while let Some(request) = requests.pop_front() {
-                if let Work::Commit { steps, .. } = &request.work
-                    && draft.must_end_before(steps)
+                if draft.is_full()
+                    || matches!(&request.work, Work::Commit { steps, .. }
+                        if draft.must_end_before(steps))
                 {
                     requests.push_front(request);
                     break;
                 }
                 match self.take(&mut draft, &request) {
-                    Ok(receipt) => members.push((request, receipt)),
+                    Ok((receipt, settled)) => members.push((request, receipt, settled)),
                     Err(refusal) => self.refuse(request, refusal),
                 }
             }
@@ -183,14 +200,14 @@ impl Committer {
                     self.answer(members);
                 }
                 Err(StoreError::Refused(reason)) if members.len() == 1 => {
-                    for (request, _) in members {
+                    for (request, ..) in members {
                         self.refuse(request, Refusal::Violation(reason.clone()));
                     }
                 }
                 Err(StoreError::Refused(_)) => {
                     // One of them is the culprit: halve until it stands alone, order kept.
                     let mut first: Vec<_> =
-                        members.into_iter().map(|(request, _)| request).collect();
+                        members.into_iter().map(|(request, ..)| request).collect();
                     let second = first.split_off(first.len() / 2);
                     waiting.push_front(second);
                     waiting.push_front(first);
@@ -200,7 +217,7 @@ impl Committer {
                     self.shared
                         .stopped
                         .send_replace(Some(error.to_string().into()));
-                    for (request, _) in members {
+                    for (request, ..) in members {
                         self.refuse(request, Refusal::OutcomeUnknown(error.to_string()));
                     }
                 }
@@ -212,17 +229,25 @@ impl Committer {
         self.shared.stopped.borrow().clone()
     }
 
-    /// Applies one request to the draft; its receipt holds once the group is durable.
-    fn take(&mut self, draft: &mut Draft, request: &Request) -> Result<Receipt, Refusal> {
+    /// Applies one request to the draft; its receipt holds once the group is durable, and its
+    /// position is the group's unless it was settled before.
+    fn take(
+        &mut self,
+        draft: &mut Draft,
+        request: &Request,
+    ) -> Result<(Receipt, Settled), Refusal> {
         let idempotency = match &request.work {
             Work::Commit { idempotency, .. } => idempotency.as_ref(),
             Work::Record(_) | Work::Bury(_) => None,
         };
+        let known = |asked| {
+            let earlier = self.receipts.get(&request.principal, asked, draft.at);
+            let here = || draft.receipt(&request.principal, asked);
+            (earlier.map(|kept| (kept, Settled::Before)))
+                .or_else(|| here().map(|kept| (kept, Settled::WithGroup)))
+        };
         if let Some(asked) = idempotency
-            && let Some(kept) = self
-                .receipts
-                .get(&request.principal, asked, draft.at)
-                .or_else(|| draft.receipt(&request.principal, asked))
+            && let Some((kept, settled)) = known(asked)
         {
             if kept.idempotency.hash != asked.hash {
                 return Err(Refusal::Conflict(format!(
@@ -231,18 +256,19 @@ impl Committer {
                 )));
             }
             let position = Position::of(draft.lane(), kept.offset);
-            return Ok(Receipt {
+            let receipt = Receipt {
                 position,
                 changes: kept.changes,
                 repeated: true,
-            });
+            };
+            return Ok((receipt, settled));
         }
         if idempotency.is_some() {
             self.receipts.room(draft.receipts(), draft.at)?;
         }
         let changes = match &request.work {
             Work::Commit { steps, .. } => draft.commit(&request.principal, steps)?,
-            Work::Record(readings) => draft.record(&request.principal, request.at, readings)?,
+            Work::Record(readings) => draft.record(&request.principal, readings)?,
             Work::Bury(letter) => {
                 draft.bury(DeadLetter::clone(letter));
                 0
@@ -251,11 +277,12 @@ impl Committer {
         if let Some(idempotency) = idempotency {
             draft.keep(&request.principal, idempotency, changes);
         }
-        Ok(Receipt {
+        let receipt = Receipt {
             position: draft.position(),
             changes,
             repeated: false,
-        })
+        };
+        Ok((receipt, Settled::WithGroup))
     }
 
     fn publish(&mut self, live: Live, group: Group, duplicates: u64) {
@@ -284,10 +311,10 @@ impl Committer {
     }
 
     /// The final position is the group's: readings are numbered after the changes.
-    fn answer(&self, members: Vec<(Request, Receipt)>) {
+    fn answer(&self, members: Vec<(Request, Receipt, Settled)>) {
         let live = self.shared.live.load();
-        for (request, mut receipt) in members {
-            if !receipt.repeated {
+        for (request, mut receipt, settled) in members {
+            if settled == Settled::WithGroup {
                 receipt.position = Position::of(&live.lane, live.offset);
             }
             // An error says that the caller went away; what it asked is done all the same.

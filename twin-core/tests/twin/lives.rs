@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use ontology::Value;
 use twin_core::memory::{Fault, MemoryStore};
 use twin_core::{
-    DeadLetter, FollowEnd, Follower, Group, MAX_AHEAD, MAX_LETTER_BYTES, Position, Refusal, now_us,
+    Commit, DeadLetter, FollowEnd, Follower, Group, Idempotency, MAX_AHEAD, MAX_DETACHED,
+    MAX_LETTER_BYTES, Operation, Position, Principal, Reading, Readings, Refusal, now_us,
 };
 
-use crate::world::{World, area, commit, delete, id, station};
+use crate::world::{World, area, commit, delete, id, put, relate, station, unrelate};
 
 fn latest(world: &World) -> Option<i64> {
     let view = world.twin.view();
@@ -173,4 +175,109 @@ async fn a_dead_letter_is_durable_before_it_is_answered() {
     assert_eq!(world.twin.view().position(), position, "it takes no offset");
     world.store.fail(Some(Fault::Engine));
     assert!(world.twin.bury(letter(b"{")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_repeat_in_the_same_group_gets_the_same_receipt() {
+    for _ in 0..20 {
+        let world = World::new().await;
+        let ask = |population| {
+            let idempotency = Some(Idempotency {
+                key: "k".into(),
+                hash: 1,
+            });
+            let commit = Commit {
+                idempotency,
+                ..commit(vec![area("a", population)])
+            };
+            world.twin.commit(commit)
+        };
+        let (first, again, other, third) = tokio::join!(
+            ask(1),
+            ask(1),
+            world.commit(vec![area("b", 1), area("c", 1)]),
+            ask(1),
+        );
+        other.unwrap();
+        let first = first.unwrap();
+        for repeat in [again.unwrap(), third.unwrap(), ask(1).await.unwrap()] {
+            assert!(repeat.repeated);
+            assert_eq!((&repeat.position, repeat.changes), (&first.position, 1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn readings_without_a_time_do_not_replace_each_other() {
+    let world = World::new().await;
+    world.commit(vec![station("s", 30.0, -2.0)]).await.unwrap();
+    let reading = |value| Reading {
+        twin: id("s"),
+        telemetry: "pm25".into(),
+        ts: None,
+        value: Value::Double(value),
+    };
+    let readings = Readings {
+        principal: Principal::device(&id("s")),
+        readings: vec![reading(1.0), reading(2.0), reading(3.0)],
+    };
+    let (one, two) = tokio::join!(
+        world.twin.record(readings.clone()),
+        world.twin.record(readings)
+    );
+    assert_eq!(one.unwrap().changes + two.unwrap().changes, 6);
+    assert_eq!(history(&world).await.len(), 6);
+}
+
+#[tokio::test]
+async fn few_words_cannot_make_changes_without_bound() {
+    let world = World::new().await;
+    let long: std::sync::Arc<str> = "x".repeat(1 << 20).into();
+    let name = |id: &str| put(id, "Area", &[("name", Value::Text(long.clone()))]);
+    let made = vec![Operation::Upsert(name("long"))];
+    world.commit(made).await.unwrap();
+    let patches = (0..200).map(|n| area("long", n)).collect();
+    let refused = world.commit(patches).await.unwrap_err();
+    let Refusal::Limited { name, .. } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(name, "MAX_CHANGE_BYTES");
+
+    let mut hub = vec![area("hub", 1)];
+    for n in 0..=MAX_DETACHED {
+        hub.push(area(&format!("part{n}"), 1));
+        hub.push(relate(&format!("part{n}"), "partOf", "hub"));
+    }
+    world.commit(hub).await.unwrap();
+    let refused = world.commit(vec![delete("hub", true)]).await.unwrap_err();
+    assert!(refused.to_string().contains("MAX_DETACHED"), "{refused}");
+    world
+        .commit(vec![
+            unrelate("part0", "partOf", "hub"),
+            delete("hub", true),
+        ])
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_group_ends_where_its_changes_are_large() {
+    let world = World::new().await;
+    let long: std::sync::Arc<str> = "x".repeat(1 << 20).into();
+    let name = |id: &str| put(id, "Area", &[("name", Value::Text(long.clone()))]);
+    let made = (0..8).map(|n| Operation::Upsert(name(&format!("t{n}"))));
+    world.commit(made.collect()).await.unwrap();
+    let mut follower = world.twin.follow(&world.twin.view().position()).unwrap();
+    // Each of these few words changes 16 MiB with what was there before.
+    let asked = (0..6).map(|n| {
+        let operations = (0..8).map(|t| area(&format!("t{t}"), n)).collect();
+        world.commit(operations)
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    assert!(answers.iter().all(Result::is_ok));
+    let end = world.twin.view().position().offset("main");
+    while follower.offset() < end {
+        let group = next(&mut follower).await.unwrap();
+        assert!(group.changes.len() <= 16, "{}", group.changes.len());
+    }
 }
