@@ -231,7 +231,8 @@ impl Collector for TwinCollector {
         let gauges = [
             (
                 "twin_http_working",
-                "Requests that are worked on, those included that nobody waits for any more",
+                "Requests that are worked on, those included that nobody waits for any more and those \
+                 whose answer a socket is sending",
                 taken(room, MAX_CONCURRENT_REQUESTS),
             ),
             ("twin_sockets", "Open sockets", taken(sockets, MAX_SOCKETS)),

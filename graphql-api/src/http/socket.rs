@@ -4,9 +4,12 @@
 //! # Invariants
 //! - One task a socket. An event is asked of its subscription only once everything before it was
 //!   sent, so a client that reads slowly holds its own subscriptions back and nothing else.
+//! - An answer keeps its request's place until it was sent or the socket ended, so that answers
+//!   which wait for slow clients are bounded, too.
 //! - A socket ends with the close code that the protocol names, and with 1001 when the twin closes.
 
 use std::collections::HashMap;
+use std::future::pending;
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -29,9 +32,11 @@ use crate::limits::{
     CLOSE_PATIENCE, INIT_PATIENCE, MAX_BODY_BYTES, MAX_OPERATION_ID_BYTES,
     MAX_OPERATIONS_PER_SOCKET, MAX_SOCKETS, PING_EVERY, REQUEST_TIMEOUT, SEND_PATIENCE,
 };
-use crate::service::{Question, Reply, Service, no_room, too_slow};
+use crate::service::{Question, Reply, Room, Service, no_room, too_slow};
 
 const PROTOCOL: &str = "graphql-transport-ws";
+/// The close code of a message that is too large.
+const TOO_LARGE: u16 = 1009;
 
 /// Opens a socket.
 pub(super) async fn upgrade(
@@ -87,7 +92,8 @@ enum End {
 
 /// What came of waiting for one operation.
 enum Step {
-    Reply(Reply),
+    /// With its place among the requests.
+    Reply(Reply, Option<Room>),
     /// An event, its failure, or the end.
     Event(Box<Changes>, Option<Result<Vec<u8>, Fault>>),
 }
@@ -142,11 +148,9 @@ impl Session {
                     self.send(Message::Ping(Default::default())).await?;
                 }
                 message = self.socket.recv() => {
-                    let Some(Ok(message)) = message else {
-                        return Err(End::Gone);
-                    };
+                    let message = message.ok_or(End::Gone)?;
                     self.heard = true;
-                    self.take(message).await?;
+                    self.take(message.map_err(|error| unreadable(&error))?).await?;
                 }
                 Some((id, step)) = self.steps.next() => {
                     // What was aborted is no longer asked for.
@@ -219,10 +223,10 @@ impl Session {
             variables: payload.variables.unwrap_or_default(),
             ..Question::default()
         };
-        self.wait(
-            id,
-            async move { Step::Reply(reply(service, question).await) },
-        );
+        self.wait(id, async move {
+            let (reply, room) = reply(service, question).await;
+            Step::Reply(reply, room)
+        });
         Ok(())
     }
 
@@ -236,17 +240,18 @@ impl Session {
 
     async fn tell(&mut self, id: String, step: Step) -> Result<(), End> {
         let changes = match step {
-            Step::Reply(Reply::Changes(changes)) => changes,
-            Step::Reply(Reply::Answer(answer)) if answer.refused => {
+            Step::Reply(Reply::Changes(changes), _) => changes,
+            Step::Reply(Reply::Answer(answer), _) if answer.refused => {
                 self.operations.remove(&id);
                 return self.error(&id, &errors_of(&answer)).await;
             }
-            Step::Reply(Reply::Answer(answer)) => {
-                self.next(&id, &answer.body).await?;
+            Step::Reply(Reply::Answer(answer), room) => {
+                self.next(&id, answer.body).await?;
+                drop(room);
                 return self.complete(id).await;
             }
             Step::Event(changes, Some(Ok(body))) => {
-                self.next(&id, &body).await?;
+                self.next(&id, body).await?;
                 changes
             }
             Step::Event(_, Some(Err(fault))) => {
@@ -263,12 +268,14 @@ impl Session {
         Ok(())
     }
 
-    async fn next(&mut self, id: &str, body: &[u8]) -> Result<(), End> {
+    async fn next(&mut self, id: &str, body: Vec<u8>) -> Result<(), End> {
         let mut message = Vec::with_capacity(body.len() + id.len() + 40);
         message.extend_from_slice(b"{\"type\":\"next\",\"id\":");
         write_json(&mut message, id);
         message.extend_from_slice(b",\"payload\":");
-        message.extend_from_slice(body);
+        message.extend_from_slice(&body);
+        // A slow client makes this wait long, and an answer may be large.
+        drop(body);
         message.push(b'}');
         let text = Utf8Bytes::try_from(message)
             .map_err(|_not_text| End::Close(1011, "an answer was not a text".to_owned()))?;
@@ -327,6 +334,11 @@ impl Session {
         let goodbye = async {
             if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
                 while let Some(Ok(_)) = self.socket.recv().await {}
+                if code == TOO_LARGE {
+                    // The rest of the message is never read, so to end now would reset the
+                    // connection, and the client might not learn why.
+                    pending::<()>().await;
+                }
             }
         };
         // A client that does not answer is cut off.
@@ -343,17 +355,31 @@ fn twin_closes() -> End {
     End::Close(1001, "the twin closes".to_owned())
 }
 
-/// Answers as `POST /graphql` does: with a place among the requests, and in time.
-async fn reply(service: Service, mut question: Question) -> Reply {
+/// Why a socket ends whose messages cannot be read any more.
+fn unreadable(error: &axum::Error) -> End {
+    let text = error.to_string();
+    // The kind of error is of a library that is axum's, not ours.
+    if text.contains("Message too long") {
+        let reason = format!("a message has more than {MAX_BODY_BYTES} bytes (MAX_BODY_BYTES)");
+        return End::Close(TOO_LARGE, reason);
+    }
+    End::Close(4400, text)
+}
+
+/// Answers as `POST /graphql` does: with a place among the requests, and in time. The place is
+/// returned, too, for whoever sends the answer.
+async fn reply(service: Service, mut question: Question) -> (Reply, Option<Room>) {
     let position = || service.inner.twin.view().position();
     let Some(room) = service.room().await else {
-        return Reply::Answer(exec::refusal(vec![no_room()], &position()));
+        let answer = exec::refusal(vec![no_room()], &position());
+        return (Reply::Answer(answer), None);
     };
-    question.room = Some(room);
-    match timeout(REQUEST_TIMEOUT, service.reply(question)).await {
+    question.room = Some(Room::clone(&room));
+    let reply = match timeout(REQUEST_TIMEOUT, service.reply(question)).await {
         Ok(reply) => reply,
         Err(_elapsed) => Reply::Answer(exec::refusal(vec![too_slow()], &position())),
-    }
+    };
+    (reply, Some(room))
 }
 
 /// The errors of a refused answer.

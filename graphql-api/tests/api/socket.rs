@@ -29,6 +29,8 @@ pub(crate) enum Heard {
 
 pub(crate) struct Socket {
     stream: TcpStream,
+    /// Why the server closed it.
+    pub(crate) reason: String,
 }
 
 impl Socket {
@@ -56,7 +58,8 @@ impl Socket {
         let answer = String::from_utf8(answer).unwrap();
         if answer.starts_with("HTTP/1.1 101") {
             assert!(answer.contains("sec-websocket-protocol: graphql-transport-ws"));
-            Ok(Self { stream })
+            let reason = String::new();
+            Ok(Self { stream, reason })
         } else {
             Err(answer)
         }
@@ -97,6 +100,14 @@ impl Socket {
         self.stream.write_all(&frame).await.unwrap();
     }
 
+    /// Begins a text of so many bytes.
+    pub(crate) async fn announce(&mut self, length: usize) {
+        let mut frame = vec![0x81, 0xff]; // Masked, and eight bytes of length follow.
+        frame.extend_from_slice(&(length as u64).to_be_bytes());
+        frame.extend_from_slice(&[0; 4]);
+        self.stream.write_all(&frame).await.unwrap();
+    }
+
     pub(crate) async fn subscribe(&mut self, id: &str, query: &str, variables: Json) {
         let payload = json!({"query": query, "variables": variables});
         self.say(json!({"type": "subscribe", "id": id, "payload": payload}))
@@ -114,7 +125,10 @@ impl Socket {
         self.stream.read_exact(&mut bytes).await.unwrap();
         match kind {
             1 => Heard::Said(serde_json::from_slice(&bytes).unwrap()),
-            8 => Heard::Closed(u16::from_be_bytes([bytes[0], bytes[1]])),
+            8 => {
+                self.reason = String::from_utf8(bytes.split_off(2)).unwrap();
+                Heard::Closed(u16::from_be_bytes([bytes[0], bytes[1]]))
+            }
             9 => Heard::Ping,
             other => panic!("a frame of kind {other}"),
         }

@@ -1,4 +1,4 @@
-use graphql_api::limits::{MAX_OPERATION_ID_BYTES, MAX_OPERATIONS_PER_SOCKET};
+use graphql_api::limits::{MAX_BODY_BYTES, MAX_OPERATION_ID_BYTES, MAX_OPERATIONS_PER_SOCKET};
 use serde_json::{Value as Json, json};
 use twin_core::{Operation, Principal, Reading, Readings};
 
@@ -363,6 +363,62 @@ async fn a_client_that_does_not_read_holds_nothing_back_and_misses_nothing() {
         let label = event["after"]["label"].as_str().unwrap().to_owned();
         assert_eq!(label.split(' ').next().unwrap(), i.to_string());
     }
+}
+
+#[tokio::test]
+async fn an_answer_keeps_its_place_until_it_was_sent_or_the_socket_ended() {
+    let world = World::small().await;
+    let address = listen(&world).await;
+    let name = json!({"name": "x".repeat(64 << 10)});
+    world
+        .commit(vec![Operation::Upsert(put("c:1", "Clinic", name, None))])
+        .await;
+    // Far more than the buffers between it and us hold.
+    let twins: Vec<_> = (0..200)
+        .map(|i| format!("t{i}: twin(id: \"c:1\") {{ label }}"))
+        .collect();
+    let query = format!("{{ {} }}", twins.join(" "));
+    let working = async |places: usize| {
+        let metrics = crate::http::metrics(&world).await;
+        metrics.contains(&format!("twin_http_working {places}\n"))
+    };
+    for (answered, reads) in [(1, true), (2, false)] {
+        let mut slow = Socket::ready(address).await;
+        slow.subscribe("s", &query, json!({})).await;
+        let counted = format!("twin_graphql_requests_total{{code=\"OK\"}} {answered}\n");
+        while !crate::http::metrics(&world).await.contains(&counted) {
+            tokio::task::yield_now().await;
+        }
+        assert!(working(1).await);
+        if reads {
+            assert_eq!(slow.said().await["type"], "next");
+            assert_eq!(slow.said().await["type"], "complete");
+            assert!(working(0).await);
+        }
+        drop(slow);
+        while !working(0).await {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_told_so() {
+    let world = World::small().await;
+    let address = listen(&world).await;
+    let mut socket = Socket::ready(address).await;
+    socket.announce(MAX_BODY_BYTES + 1).await;
+    assert_eq!(socket.heard().await, Heard::Closed(1009));
+    assert!(
+        socket.reason.contains("MAX_BODY_BYTES"),
+        "{}",
+        socket.reason
+    );
+    // A text that is none.
+    let mut socket = Socket::ready(address).await;
+    socket.frame(1, &[0xff]).await;
+    assert_eq!(socket.heard().await, Heard::Closed(4400));
+    assert!(socket.reason.contains("UTF-8"), "{}", socket.reason);
 }
 
 #[tokio::test]
