@@ -3,11 +3,13 @@
 //! # Invariants
 //! - A [`Document`] exists only if its text is within the limits, parses, and is valid for the
 //!   schema. Validity does not depend on variables: those are checked when a request is planned.
+//! - An input object names each of its fields once. The parser keeps the last of several, so this is
+//!   looked at in the text.
 //! - Texts are bounded before they are parsed, and fragments are counted before anything walks
 //!   them expanded, so no text costs more than its limits allow.
 //! - The frame resolves introspection only: its `execute` step is cut short for everything else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::async_trait::async_trait;
@@ -16,7 +18,7 @@ use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, N
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, OperationDefinition, Selection, SelectionSet,
 };
-use async_graphql::{Positioned, Request, Response};
+use async_graphql::{Pos, Positioned, Request, Response};
 
 use crate::error::{Fault, nearest};
 use crate::limits::{
@@ -226,6 +228,53 @@ pub(crate) fn operation<'d>(
     Ok(operation)
 }
 
+/// An open bracket of a query's text.
+enum Bracket<'t> {
+    Arguments,
+    /// With the fields it has so far.
+    Object(HashSet<&'t str>),
+    Other,
+}
+
+/// What a token may mean to the one after it.
+enum Token {
+    Colon,
+    /// A name, unless a value is due; where it begins.
+    Word(usize),
+    Other,
+}
+
+/// The fields of input objects, known by the colon after each.
+fn field<'t>(
+    text: &'t str,
+    object: &mut HashSet<&'t str>,
+    before: &Token,
+    colon: usize,
+) -> Result<(), Fault> {
+    let Token::Word(start) = *before else {
+        let message = "a `:` in an input object has no name before it";
+        return Err(Fault::invalid(message).at(place(text, colon)));
+    };
+    let bytes = text.as_bytes().get(start..colon).unwrap_or_default();
+    let length = bytes.iter().take_while(|byte| is_word(**byte)).count();
+    let name = text.get(start..start + length).unwrap_or_default();
+    if object.insert(name) {
+        return Ok(());
+    }
+    let message = format!("the input object has the field `{name}` twice: leave one out");
+    Err(Fault::invalid(message).at(place(text, start)))
+}
+
+/// Line and column of a byte.
+fn place(text: &str, byte: usize) -> Pos {
+    let before = text.get(..byte).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    Pos {
+        line: before.matches('\n').count() + 1,
+        column: line.chars().count() + 1,
+    }
+}
+
 /// Bounds a text before it is parsed: the parser descends as deep as brackets nest.
 fn scan(text: &str) -> Result<(), Fault> {
     if text.len() > MAX_QUERY_BYTES {
@@ -236,11 +285,19 @@ fn scan(text: &str) -> Result<(), Fault> {
         return Err(Fault::too_costly(message));
     }
     let bytes = text.as_bytes();
-    let (mut i, mut tokens, mut depth) = (0, 0, 0_usize);
+    let (mut i, mut tokens, mut arguments) = (0, 0, 0_usize);
+    let mut open = Vec::new();
+    let mut last = Token::Other;
     while let Some(&byte) = bytes.get(i) {
         i += 1;
+        let mut token = Token::Other;
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' | b',' => continue,
+            // A byte order mark is a space, too.
+            0xef if bytes.get(i..i + 2) == Some(&[0xbb, 0xbf]) => {
+                i += 2;
+                continue;
+            }
             b'#' => {
                 while bytes.get(i).is_some_and(|b| !matches!(b, b'\n' | b'\r')) {
                     i += 1;
@@ -248,10 +305,30 @@ fn scan(text: &str) -> Result<(), Fault> {
                 continue;
             }
             b'"' => i = after_text(bytes, i),
-            b'{' | b'[' | b'(' => depth += 1,
-            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
+            b'(' => {
+                arguments += 1;
+                open.push(Bracket::Arguments);
+            }
+            // Among arguments nothing is selected.
+            b'{' if arguments > 0 => open.push(Bracket::Object(HashSet::new())),
+            b'{' | b'[' => open.push(Bracket::Other),
+            b'}' | b']' | b')' => {
+                if let Some(Bracket::Arguments) = open.pop() {
+                    arguments -= 1;
+                }
+            }
+            b':' => {
+                if let Some(Bracket::Object(fields)) = open.last_mut() {
+                    field(text, fields, &last, i - 1)?;
+                }
+                token = Token::Colon;
+            }
             _ if is_word(byte) => {
                 let start = i;
+                // The parser takes `a:trueb:1` for two fields, so what is a value is never a name.
+                if !matches!(last, Token::Colon) {
+                    token = Token::Word(i - 1);
+                }
                 while bytes.get(i).is_some_and(|b| is_word(*b)) {
                     i += 1;
                 }
@@ -263,8 +340,9 @@ fn scan(text: &str) -> Result<(), Fault> {
             }
             _ => {}
         }
+        last = token;
         tokens += 1;
-        if depth > MAX_NESTING {
+        if open.len() > MAX_NESTING {
             return Err(Fault::too_costly(format!(
                 "the query nests deeper than {MAX_NESTING} brackets (MAX_NESTING): ask in steps"
             )));
@@ -290,7 +368,9 @@ fn after_text(bytes: &[u8], mut i: usize) -> usize {
     }
     while let Some(&byte) = bytes.get(i) {
         match byte {
-            b'\\' => i += 2,
+            b'\\' if !block => i += 2,
+            // A block escapes its end and nothing else.
+            b'\\' if bytes.get(i + 1..i + 4) == Some(b"\"\"\"") => i += 4,
             b'"' if !block => return i + 1,
             b'"' if bytes.get(i..i + 3) == Some(b"\"\"\"") => return i + 3,
             b'\n' if !block => return i,
@@ -474,6 +554,51 @@ mod tests {
             "(".repeat(90)
         );
         assert!(scan(&text).is_ok());
+    }
+
+    #[test]
+    fn a_block_text_ends_where_the_parser_says() {
+        for text in [
+            "{ a(b: \"\"\"\\\\\"\"\" [\"\"\") }",
+            "{ a(b: \"\"\"\\\"\"\" [[ \\x \"\"\") }",
+        ] {
+            assert!(async_graphql::parser::parse_query(text).is_ok(), "{text}");
+        }
+        // Brackets after such a text are not inside it.
+        let deep = "[".repeat(MAX_NESTING);
+        let text = format!("{{ a(b: \"\"\"\\\\\"\"\"\"\"\", c: {deep}");
+        assert!(scan(&text).is_err());
+    }
+
+    #[test]
+    fn an_input_object_names_each_field_once() {
+        for (arguments, twice) in [
+            ("{a: 1, b: {a: 1}, c: [{a: 1}, {a: 2}], d: $a}", None),
+            ("{a: b, c: a, d: \"a: 1\"}) { a: b a: b x(a: {a: 1}", None),
+            ("{a: 1, a: 2}", Some("`a`")),
+            ("{a: 1, b: 2, a#:\n\u{feff},:2}", Some("`a`")),
+            ("{c: {d: [{e: 1}, {e: 2, f: 3 e: 4}]}}", Some("`e`")),
+            ("{d: [1], b: \"\"\" \\\"\"\" \"\"\", d: 2}", Some("`d`")),
+            ("{a: 1, b: {a: 2}, a: 3}", Some("`a`")),
+            // The parser takes these for two fields.
+            ("{b: 1, a:trueb: 2}", Some("`:`")),
+        ] {
+            for text in [
+                format!("{{ f(x: {arguments}) }}"),
+                format!("query Q($x: X = {arguments}) {{ f }}"),
+            ] {
+                match (scan(&text), twice) {
+                    (Ok(()), None) => {}
+                    (Err(fault), Some(part)) => {
+                        assert_eq!(fault.code, crate::Code::InvalidInput);
+                        assert!(fault.message.contains(part), "{text}\n{fault}");
+                    }
+                    (other, _) => panic!("{text}\n{other:?}"),
+                }
+            }
+        }
+        let fault = scan("{ f(x: {\n a: \"é\", a: 3}) }").unwrap_err();
+        assert_eq!(fault.locations, [(2, 10)]);
     }
 
     #[test]
