@@ -5,7 +5,7 @@
 //! - A message says what is wrong, where, and how to mend it.
 
 use async_graphql::{Pos, ServerError};
-use twin_core::Refusal;
+use twin_core::{Receipt, Refusal};
 
 /// The closed list of `extensions.code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,6 +66,8 @@ pub(crate) struct Fault {
     pub(crate) suggestion: Option<String>,
     /// Line and column in the query, both from 1.
     pub(crate) locations: Vec<(usize, usize)>,
+    /// What fields of the same mutation did before, by their keys: it stays done.
+    pub(crate) done: Vec<(String, Receipt)>,
 }
 
 impl Fault {
@@ -75,6 +77,7 @@ impl Fault {
             message: message.into(),
             suggestion: None,
             locations: Vec::new(),
+            done: Vec::new(),
         }
     }
 
@@ -167,10 +170,9 @@ impl From<ServerError> for Fault {
             .map(|pos| (pos.line, pos.column))
             .collect();
         Self {
-            code,
-            message: error.message,
             suggestion,
             locations,
+            ..Self::new(code, error.message)
         }
     }
 }

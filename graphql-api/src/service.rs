@@ -356,16 +356,14 @@ impl Service {
                 let view = twin.view();
                 exec::turn(api, &view, document, operation, variables, principal, place)
             });
-            let outcome = match turn.await?? {
-                None => break,
-                Some(Turn::Typename) => {
+            let outcome = match turn.await.flatten() {
+                Ok(None) => break,
+                Ok(Some(Turn::Typename)) => {
                     done.push(Done::Typename);
                     continue;
                 }
-                Some(Turn::Do(deed)) => match deed {
-                    Ok(deed) => self.carry_out(deed, &prepared).await,
-                    Err(fault) => Err(fault),
-                },
+                Ok(Some(Turn::Do(Ok(deed)))) => self.carry_out(deed, &prepared).await,
+                Ok(Some(Turn::Do(Err(fault)))) | Err(fault) => Err(fault),
             };
             match outcome {
                 Ok(receipt) => done.push(Done::Receipt(receipt)),

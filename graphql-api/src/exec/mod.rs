@@ -22,7 +22,7 @@ mod write;
 
 use async_graphql::Positioned;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use twin_core::{Position, Principal, View};
 
 pub(crate) use self::change::{Event, Subject, Watch};
@@ -277,6 +277,18 @@ fn write_errors(out: &mut Vec<u8>, errors: &[Reported<'_>], more: usize) {
         if let Some(suggestion) = &fault.suggestion {
             out.extend_from_slice(b",\"suggestion\":");
             write_json(out, suggestion);
+        }
+        if !fault.done.is_empty() {
+            let done = fault.done.iter().map(|(key, receipt)| {
+                json!({
+                    "path": [key],
+                    "position": receipt.position.to_string(),
+                    "changes": receipt.changes,
+                    "repeated": receipt.repeated,
+                })
+            });
+            out.extend_from_slice(b",\"done\":");
+            write_json(out, &done.collect::<Json>());
         }
         out.extend_from_slice(b"}}");
     }

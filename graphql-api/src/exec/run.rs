@@ -95,13 +95,26 @@ impl<'v, 'q> Run<'v, 'q> {
 
     /// Writes the value of `data` after the fields of a mutation were done.
     pub(crate) fn mutation(&mut self, fields: &[Field<'q, write::Root<'q>>], done: &[Done]) {
-        let mut done = done.iter();
+        let mut next = done.iter();
         self.data(fields, |run, field| {
-            match (&field.kind, done.next()) {
+            match (&field.kind, next.next()) {
                 (write::Root::Do { receipt, .. }, Some(Done::Receipt(done))) => {
                     return run.receipt(receipt, done);
                 }
-                (_, Some(Done::Refused(fault))) => return Err(run.fail(fault.clone(), field.pos)),
+                (_, Some(Done::Refused(fault))) => {
+                    let receipts = fields
+                        .iter()
+                        .zip(done)
+                        .filter_map(|(field, done)| match done {
+                            Done::Receipt(receipt) => Some((field.key.to_owned(), receipt.clone())),
+                            Done::Typename | Done::Refused(_) => None,
+                        });
+                    let fault = Fault {
+                        done: receipts.collect(),
+                        ..fault.clone()
+                    };
+                    return Err(run.fail(fault, field.pos));
+                }
                 (_, Some(_)) => run.quoted("Mutation"),
                 // A refusal before it ended the request, so nobody sees this.
                 (_, None) => run.text("null"),

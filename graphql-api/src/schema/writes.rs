@@ -259,7 +259,8 @@ pub(super) fn mutation(api: &Api) -> Object {
     ));
     let mut mutation = Object::new("Mutation").description(
         "Each field is a commit of its own, done one after another; the first that is refused \
-         ends the request, and those before it stay done.",
+         ends the request, and those before it stay done: `data` is null then, and their \
+         receipts stand in the error's `extensions.done`.",
     );
     let (relate, unrelate) = (relate.argument(key()), unrelate.argument(key()));
     for field in [commit, delete, relate, unrelate, record] {

@@ -423,7 +423,7 @@ async fn mutations_of_one_request_are_done_in_turn_until_one_is_refused() {
     );
     let answer = world
         .ask(
-            "mutation { a: upsertClinic(input: {id: \"n:2\"}) { position }
+            "mutation { __typename a: upsertClinic(input: {id: \"n:2\"}) { position }
                b: deleteTwin(id: \"nobody\") { position }
                c: upsertClinic(input: {id: \"n:3\"}) { position } }",
         )
@@ -433,6 +433,11 @@ async fn mutations_of_one_request_are_done_in_turn_until_one_is_refused() {
     assert_eq!(answer["errors"][0]["path"], json!(["b"]));
     let message = answer["errors"][0]["message"].as_str().unwrap();
     assert!(message.contains("stay done"), "{message}");
+    // The data is null, so the receipt stands here.
+    assert_eq!(
+        answer["errors"][0]["extensions"]["done"],
+        json!([{"path": ["a"], "position": answer["extensions"]["position"], "changes": 1, "repeated": false}])
+    );
     let data = world
         .data("{ a: twin(id: \"n:2\") { id } c: twin(id: \"n:3\") { id } }")
         .await;
@@ -441,6 +446,17 @@ async fn mutations_of_one_request_are_done_in_turn_until_one_is_refused() {
         answer["extensions"]["position"],
         world.twin.view().position().to_string()
     );
+}
+
+#[tokio::test]
+async fn an_input_that_names_a_field_twice_is_refused() {
+    let world = World::small().await;
+    let before = world.twin.view().position();
+    let query = "mutation { upsertClinic(input: {id: \"h:2\", id: \"h:3\"}) { position } }";
+    let (code, message) = world.error(query).await;
+    assert_eq!(code, "INVALID_INPUT");
+    assert!(message.contains("`id`"), "{message}");
+    assert_eq!(world.twin.view().position(), before);
 }
 
 #[tokio::test]
