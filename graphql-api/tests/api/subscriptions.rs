@@ -1,4 +1,6 @@
-use graphql_api::limits::{MAX_BODY_BYTES, MAX_OPERATION_ID_BYTES, MAX_OPERATIONS_PER_SOCKET};
+use graphql_api::limits::{
+    MAX_BODY_BYTES, MAX_EVENTS_AHEAD, MAX_OPERATION_ID_BYTES, MAX_OPERATIONS_PER_SOCKET,
+};
 use serde_json::{Value as Json, json};
 use twin_core::{Operation, Principal, Reading, Readings};
 
@@ -172,6 +174,75 @@ async fn a_subscription_resumes_after_any_of_its_events_without_loss() {
     set(&world, "c:2", 1).await;
     assert_eq!(socket.event("all").await["id"], "c:2");
     subscribed(&mut socket).await;
+}
+
+#[tokio::test]
+async fn a_subscription_resumes_inside_a_group() {
+    const CREATED: u64 = 300;
+    const READINGS: u64 = 200;
+    let world = World::small().await;
+    let start = world.twin.view().position();
+    let created = (0..CREATED).map(|i| {
+        let class = ["Clinic", "Village"][i as usize % 2];
+        Operation::Upsert(put(&format!("n:{i}"), class, json!({}), None))
+    });
+    let reading = |i| Reading {
+        twin: id("s:1"),
+        telemetry: "heat".into(),
+        ts: Some(1_700_000_001_000_000 + i as i64),
+        value: ontology::Value::Double(i as f64),
+    };
+    let readings = Readings {
+        principal: Principal::system("test"),
+        readings: (0..READINGS).map(reading).collect(),
+    };
+    // What waits together is written together.
+    let (_, recorded) = tokio::join!(world.commit(created.collect()), world.twin.record(readings));
+    recorded.unwrap();
+    let group = world.twin.follow(&start).unwrap().next().await.unwrap();
+    let told = (group.changes.len() as u64, group.readings.len() as u64);
+    assert_eq!(told, (CREATED, READINGS));
+    assert!(CREATED.min(READINGS) as usize > 2 * MAX_EVENTS_AHEAD);
+
+    // Once from memory, and once from the store.
+    let again = World::over(world.store.clone()).await;
+    for world in [&world, &again] {
+        let mut socket = Socket::ready(listen(world).await).await;
+        let after = json!({"after": start.to_string()});
+        socket.subscribe("all", CHANGES, after).await;
+        let mut all = Vec::new();
+        for i in 1..=CREATED + READINGS {
+            all.push(socket.event("all").await);
+            let position = format!("main:{}", start.offset("main") + i);
+            assert_eq!(all.last().unwrap()["position"], position);
+        }
+        let ids = ["n:3", "n:4", "n:150", "n:299", "s:1"];
+        for from in [1, 63, 64, 65, 150, 299, 300, 301, 363, 364, 365, 499] {
+            let rest = &all[from..];
+            let watched: [(Json, &dyn Fn(&Json) -> bool); 4] = [
+                (json!({}), &|_| true),
+                (json!({"class": "Clinic"}), &|event| {
+                    event["class"] == "Clinic"
+                }),
+                (json!({"class": "Station"}), &|event| {
+                    event["class"] == "Station"
+                }),
+                (json!({"ids": ids}), &|event| {
+                    ids.iter().any(|id| event["id"] == *id)
+                }),
+            ];
+            for (mut variables, admits) in watched {
+                variables["after"] = all[from - 1]["position"].clone();
+                socket.subscribe("part", CHANGES, variables.clone()).await;
+                for expected in rest.iter().filter(|event| admits(event)) {
+                    assert_eq!(socket.event("part").await, *expected, "{variables}");
+                }
+                // And nothing more.
+                subscribed(&mut socket).await;
+                socket.say(json!({"type": "complete", "id": "part"})).await;
+            }
+        }
+    }
 }
 
 #[tokio::test]
