@@ -447,7 +447,7 @@ impl Outcome {
         let Unit { place, puts, links } = unit;
         let twins_gone = !puts.is_empty();
         if let Some((_, put)) = puts.first() {
-            let kind = match refusal {
+            let kind = match refusal.reason() {
                 Refusal::Limited { .. } => "more than a limit allows",
                 Refusal::Violation(_) => "a rule of the model",
                 _ => "refused by the twin",

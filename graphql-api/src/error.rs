@@ -179,7 +179,7 @@ impl From<ServerError> for Fault {
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
-        let code = match &refusal {
+        let code = match refusal.reason() {
             Refusal::UnknownName { .. } => Code::UnknownName,
             Refusal::Invalid { .. } => Code::InvalidInput,
             Refusal::Violation(_) => Code::Violation,
@@ -190,8 +190,8 @@ impl From<Refusal> for Fault {
             _ => Code::Internal,
         };
         let message = refusal.to_string();
-        let suggestion = match refusal {
-            Refusal::UnknownName { suggestion, .. } => suggestion,
+        let suggestion = match refusal.reason() {
+            Refusal::UnknownName { suggestion, .. } => suggestion.clone(),
             _ => None,
         };
         Self {

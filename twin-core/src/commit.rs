@@ -181,12 +181,47 @@ pub enum Refusal {
         /// The limit's name.
         name: &'static str,
     },
+    /// One of several operations or readings was refused, and all with it.
+    #[error("{what}[{index}]: {refusal}")]
+    One {
+        /// `operations` or `readings`.
+        what: &'static str,
+        /// Its place among them, from 0.
+        index: usize,
+        /// Why.
+        refusal: Box<Refusal>,
+    },
     /// The store cannot take it now.
     #[error("the twin does not write: {0}")]
     Unavailable(String),
     /// The store failed while it was written: it may or may not be durable.
     #[error("the outcome is unknown: {0}; read before you repeat it")]
     OutcomeUnknown(String),
+}
+
+impl Refusal {
+    /// Why, without the place of the one that was refused.
+    pub fn reason(&self) -> &Self {
+        match self {
+            Self::One { refusal, .. } => refusal.reason(),
+            reason => reason,
+        }
+    }
+
+    /// Says which of several was refused; what is refused as a whole has no place.
+    pub(crate) fn of(self, what: &'static str, index: usize, count: usize) -> Self {
+        match self {
+            whole @ (Self::Limited { .. } | Self::Unavailable(_) | Self::OutcomeUnknown(_)) => {
+                whole
+            }
+            alone if count < 2 => alone,
+            one => Self::One {
+                what,
+                index,
+                refusal: Box::new(one),
+            },
+        }
+    }
 }
 
 fn hint(suggestion: Option<&str>) -> String {

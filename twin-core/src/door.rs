@@ -85,8 +85,8 @@ pub(crate) fn check_commit(
     let mut bytes = 0;
     let mut steps = Vec::with_capacity(given);
     for (i, operation) in commit.operations.iter().enumerate() {
-        let step =
-            check_operation(ontology, operation).map_err(|refusal| locate(i, given, refusal))?;
+        let step = check_operation(ontology, operation)
+            .map_err(|refusal| refusal.of("operations", i, given))?;
         bytes += step_bytes(&step);
         steps.push(step);
     }
@@ -124,7 +124,7 @@ pub(crate) fn check_readings(
     let mut bytes = 0;
     let mut steps = Vec::with_capacity(given);
     for (i, reading) in readings.readings.iter().enumerate() {
-        let located = |refusal| locate(i, given, refusal);
+        let located = |refusal: Refusal| refusal.of("readings", i, given);
         let twin = live
             .find(reading.twin.as_str())
             .ok_or_else(|| located(Refusal::NotFound(reading.twin.clone())))?;
@@ -282,17 +282,6 @@ fn unknown<'a>(what: String, name: &str, known: impl Iterator<Item = &'a str>) -
         what,
         name: name.chars().take(120).collect(),
         suggestion,
-    }
-}
-
-/// Says where in a list of operations or readings a refusal arose.
-fn locate(index: usize, of: usize, refusal: Refusal) -> Refusal {
-    match refusal {
-        Refusal::Invalid { at, reason } if of > 1 => Refusal::Invalid {
-            at: format!("[{index}].{at}"),
-            reason,
-        },
-        other => other,
     }
 }
 

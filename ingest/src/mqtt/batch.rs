@@ -181,7 +181,7 @@ async fn record_alone(
 /// A refusal that this code does not know is treated so, since it is never wrong not to acknowledge.
 fn outcome_is_open(refusal: &Refusal) -> bool {
     !matches!(
-        refusal,
+        refusal.reason(),
         Refusal::UnknownName { .. }
             | Refusal::Invalid { .. }
             | Refusal::Violation(_)
@@ -192,7 +192,7 @@ fn outcome_is_open(refusal: &Refusal) -> bool {
 }
 
 fn refused(refusal: &Refusal) -> Refused {
-    let reason = match refusal {
+    let reason = match refusal.reason() {
         Refusal::UnknownName { .. } => Reason::UnknownName,
         Refusal::Invalid { .. } => Reason::WrongType,
         Refusal::NotFound(_) => Reason::UnknownDevice,

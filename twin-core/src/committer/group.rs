@@ -127,8 +127,9 @@ impl Draft {
     pub(super) fn commit(&mut self, principal: &Principal, steps: &[Step]) -> Result<u64, Refusal> {
         let first = self.base.offset + self.changes.len() as u64;
         let mut attempt = Attempt::new(&self.work, principal, first);
-        for step in steps {
-            attempt.apply(step)?;
+        for (i, step) in steps.iter().enumerate() {
+            let applied = attempt.apply(step);
+            applied.map_err(|refusal| refusal.of("operations", i, steps.len()))?;
         }
         let Attempt {
             live,
@@ -154,10 +155,11 @@ impl Draft {
         principal: &Principal,
         readings: &[ReadStep],
     ) -> Result<u64, Refusal> {
-        for reading in readings {
+        for (i, reading) in readings.iter().enumerate() {
             let twin = self.work.find(reading.twin.as_str());
             if twin.is_none_or(|twin| twin.class != reading.class) {
-                return Err(Refusal::NotFound(reading.twin.clone()));
+                let refusal = Refusal::NotFound(reading.twin.clone());
+                return Err(refusal.of("readings", i, readings.len()));
             }
         }
         self.readings

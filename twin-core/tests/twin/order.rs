@@ -48,8 +48,11 @@ async fn a_view_does_not_move() {
 async fn a_refused_step_undoes_its_whole_commit_and_nothing_else() {
     let world = World::new().await;
     let bad = vec![area("a", 1), relate("a", "partOf", "nowhere")];
-    assert!(
-        matches!(world.commit(bad).await, Err(Refusal::NotFound(twin)) if twin == id("nowhere"))
+    let refused = world.commit(bad).await.unwrap_err();
+    assert!(matches!(refused.reason(), Refusal::NotFound(twin) if *twin == id("nowhere")));
+    assert_eq!(
+        refused.to_string(),
+        "operations[1]: there is no twin `nowhere`"
     );
     assert!(world.twin.view().is_empty());
     let many = (0..40).map(|n| {
