@@ -53,16 +53,16 @@ impl SurrealStore {
     /// Forgets expired receipts as new ones come, so that there is never much to forget at once.
     ///
     /// The group is durable: what fails here is said, and tried again later.
-    async fn forget_in_turn(&self, group: &Group) -> Result<(), StoreError> {
+    async fn forget_in_turn(&self, group: &Group) {
         let new = group.receipts.len();
         let due = self.receipts_since.fetch_add(new, Ordering::Relaxed) + new;
-        if due >= RECEIPTS_AT_ONCE {
-            self.receipts_since.store(0, Ordering::Relaxed);
-            if let Err(error) = self.forget_some_receipts(&group.lane).await {
-                tracing::warn!(%error, "expired receipts could not be deleted");
-            }
+        if due < RECEIPTS_AT_ONCE {
+            return;
         }
-        Ok(())
+        self.receipts_since.store(0, Ordering::Relaxed);
+        if let Err(error) = self.forget_some_receipts(&group.lane).await {
+            tracing::warn!(%error, "expired receipts could not be deleted");
+        }
     }
 
     async fn forget_old_receipts(&self, lane: &str) -> Result<(), StoreError> {
@@ -72,34 +72,31 @@ impl SurrealStore {
 
     /// Deletes the oldest expired receipts; answers how many.
     async fn forget_some_receipts(&self, lane: &str) -> Result<usize, StoreError> {
-        {
-            let mut old = Vec::new();
-            let bounds = (
-                Bound::Included(receipt_bound(lane, i64::MIN)),
-                Bound::Excluded(receipt_bound(
-                    lane,
-                    now_us().saturating_sub(RECEIPT_LIFE_US),
-                )),
-            );
-            self.engine
-                .page("id", RECEIPT, bounds, |mut row| {
-                    old.extend(row.remove("id"));
-                    let full = old.len() == 2 * RECEIPTS_AT_ONCE;
-                    Ok(if full {
-                        ControlFlow::Break(())
-                    } else {
-                        ControlFlow::Continue(())
-                    })
+        let mut old = Vec::new();
+        let bounds = (
+            Bound::Included(receipt_bound(lane, i64::MIN)),
+            Bound::Excluded(receipt_bound(
+                lane,
+                now_us().saturating_sub(RECEIPT_LIFE_US),
+            )),
+        );
+        self.engine
+            .page("id", RECEIPT, bounds, |mut row| {
+                old.extend(row.remove("id"));
+                let full = old.len() == 2 * RECEIPTS_AT_ONCE;
+                Ok(if full {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
                 })
-                .await?;
-            let count = old.len();
-            if count == 0 {
-                return Ok(0);
-            }
+            })
+            .await?;
+        let count = old.len();
+        if count > 0 {
             let vars = variables([("old", Value::Array(Array::from(old)))]);
             self.engine.run("DELETE $old RETURN NONE", vars).await?;
-            Ok(count)
         }
+        Ok(count)
     }
 
     pub(crate) async fn commit_group(&self, group: &Group) -> Result<(), StoreError> {
@@ -113,7 +110,8 @@ impl SurrealStore {
                 Ok(_) => {
                     let letters = group.dead_letters.len() as u64;
                     self.next_letter.fetch_add(letters, Ordering::Relaxed);
-                    return self.forget_in_turn(group).await;
+                    self.forget_in_turn(group).await;
+                    return Ok(());
                 }
                 Err(error) if is_conflict(&error) => tokio::task::yield_now().await,
                 Err(error) if error.is_thrown() && error.message().contains(FENCED) => {

@@ -8,7 +8,7 @@ use store::{Limits, SurrealStore};
 use twin_core::store::{Kept, Lane, Series, Store, StoreError};
 use twin_core::{
     DeadLetter, EdgeState, EdgeWrite, Event, Group, Idempotency, KeptReceipt, MAX_DEAD_LETTERS,
-    RowWrite, TwinState, Values,
+    RECEIPT_LIFE_US, RowWrite, TwinState, Values, now_us,
 };
 
 use crate::model::{self, Held, add, edge, group, held, ontology, open, record, twin};
@@ -440,8 +440,8 @@ async fn receipts_come_back_while_they_are_young() {
     let ontology = ontology();
     let store = open("mem://", &ontology).await;
     let epoch = store.claim("main").await.unwrap().epoch;
-    let now = twin_core::now_us();
-    let day = twin_core::RECEIPT_LIFE_US;
+    let now = now_us();
+    let day = RECEIPT_LIFE_US;
     for (key, at) in [
         ("old", now - day - 1_000_000),
         ("young", now),
@@ -681,4 +681,40 @@ fn letter(number: u64) -> DeadLetter {
         reason: "malformed_json".into(),
         detail: "no JSON".to_owned(),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_receipts_go_while_the_twin_runs() {
+    let ontology = ontology();
+    let store = open("mem://", &ontology).await;
+    let epoch = store.claim("main").await.unwrap().epoch;
+    let keep = async |at: i64, count: u64| {
+        let mut kept = group(epoch, 0);
+        kept.at = at;
+        kept.receipts = (0..count)
+            .map(|n| KeptReceipt {
+                principal: model::ada(),
+                idempotency: Idempotency {
+                    key: format!("{at}-{n}").into(),
+                    hash: n,
+                },
+                offset: 0,
+                changes: 0,
+                at,
+            })
+            .collect();
+        store.commit(&kept).await.unwrap();
+    };
+    let left = async || -> u64 {
+        let query = "RETURN count(SELECT id FROM _receipt)";
+        let none = serde_json::Map::new();
+        let found = store.query(query, &none, Limits::default()).await;
+        found.unwrap()[0].as_u64().unwrap()
+    };
+    let now = now_us();
+    keep(now - RECEIPT_LIFE_US - 1_000_000, 40).await;
+    keep(now, 5).await;
+    assert_eq!(left().await, 45, "too few came to look for expired ones");
+    keep(now + 1, 5).await;
+    assert_eq!(left().await, 10);
 }
