@@ -20,6 +20,7 @@ use twin_core::{EdgeWrite, Group, MAX_DEAD_LETTERS, RECEIPT_LIFE_US, RowWrite, T
 use crate::codec::{self, MAX_RECORD_BYTES, Packed};
 use crate::engine::{damaged, failure, int, is_conflict, offset_key, variables};
 use crate::load::{ended_key, integer, receipt_bound};
+use crate::log::{Kind, Tables};
 use crate::rows;
 use crate::surreal::SurrealStore;
 use crate::tables::{CHANGE, DEAD_LETTER, ENDED, JOURNAL, LANE, RECEIPT};
@@ -41,13 +42,19 @@ impl SurrealStore {
         let text = "UPSERT ONLY $lane SET epoch = (epoch ?? 0) + 1, next = next ?? 0 RETURN AFTER";
         let vars = variables([("lane", Value::RecordId(RecordId::new(LANE, lane)))]);
         let mut answers = self.engine.run(text, vars).await?;
-        match answers.pop() {
-            Some(Value::Object(row)) => read_lane(lane, &row),
-            other => Err(damaged(
-                LANE,
-                format!("the row of lane `{lane}` reads {other:?}"),
-            )),
-        }
+        let row = match answers.pop() {
+            Some(Value::Object(row)) => read_lane(lane, &row)?,
+            other => {
+                return Err(damaged(
+                    LANE,
+                    format!("the row of lane `{lane}` reads {other:?}"),
+                ));
+            }
+        };
+        *self.log.lock().await = row.tables;
+        self.drop_forgotten_logs().await?;
+        self.claim_history(lane, row.lane.epoch).await?;
+        Ok(row.lane)
     }
 
     /// Forgets expired receipts as new ones come, so that there is never much to forget at once.
@@ -104,10 +111,14 @@ impl SurrealStore {
             group.validate(),
             "the committer made a group that does not add up"
         );
+        // Held through the transaction: the lane's row names the tables.
+        let mut log = self.log.lock().await;
         for _ in 0..MAX_CONFLICTS {
-            let (text, vars) = self.transaction(group)?;
+            let (text, vars, tables) = self.transaction(group, &log)?;
             match self.engine.attempt(&text, vars).await {
                 Ok(_) => {
+                    *log = tables;
+                    drop(log);
                     let letters = group.dead_letters.len() as u64;
                     self.next_letter.fetch_add(letters, Ordering::Relaxed);
                     self.forget_in_turn(group).await;
@@ -129,9 +140,25 @@ impl SurrealStore {
     }
 
     /// The statements of a group, and what they are bound to.
-    fn transaction(&self, group: &Group) -> Result<(String, Variables), StoreError> {
+    fn transaction(
+        &self,
+        group: &Group,
+        log: &Tables,
+    ) -> Result<(String, Variables, Tables), StoreError> {
         let ontology = &*self.ontology;
-        let mut transaction = Transaction::fenced(group);
+        let changes = codec::encode_changes(group, ontology);
+        let readings = codec::encode_readings(group, ontology);
+        let mut tables = log.clone();
+        let bytes = [&changes, &readings];
+        let bytes = bytes.map(|records| records.iter().map(|r| r.bytes.len() as u64).sum());
+        let begun = tables.grow(&self.log.keep(), group.first, group.at, bytes);
+        let mut transaction = Transaction::fenced(group, &tables);
+        for kind in begun {
+            let table = kind.table(&group.lane, group.first);
+            transaction.say(format_args!(
+                "DEFINE TABLE IF NOT EXISTS `{table}` SCHEMALESS PERMISSIONS NONE;"
+            ));
+        }
 
         let mut gone = Vec::new();
         let mut related: BTreeMap<RelationshipId, Vec<Value>> = BTreeMap::new();
@@ -175,24 +202,19 @@ impl SurrealStore {
             let name = &ontology.relationship(relationship).name;
             transaction.insert("INSERT RELATION INTO", name, rows);
         }
-        let changes = codec::encode_changes(group, ontology);
-        transaction.insert(
-            "INSERT INTO",
-            CHANGE,
-            packed_rows(&group.lane, CHANGE, changes),
-        );
-        let readings = codec::encode_readings(group, ontology);
-        transaction.insert(
-            "INSERT INTO",
-            JOURNAL,
-            packed_rows(&group.lane, JOURNAL, readings),
-        );
+        for (kind, records) in [(Kind::Change, changes), (Kind::Journal, readings)] {
+            let last = tables.of(kind).last().map_or(0, |table| table.first);
+            let table = kind.table(&group.lane, last);
+            let rows = packed_rows(&group.lane, &table, records);
+            transaction.insert("INSERT INTO", &table, rows);
+        }
         transaction.insert("INSERT INTO", RECEIPT, receipt_rows(group));
         transaction.replace(ENDED, ended_rows(group));
         let (letters, replaced) = self.letter_rows(group);
         transaction.insert("INSERT INTO", DEAD_LETTER, letters);
         transaction.update(replaced);
-        Ok(transaction.finish())
+        let (text, vars) = transaction.finish();
+        Ok((text, vars, tables))
     }
 
     /// Rows of dead letters: those for places that are free, and those that replace the oldest, as
@@ -250,13 +272,23 @@ impl SurrealStore {
     }
 }
 
-pub(crate) fn read_lane(lane: &str, row: &Object) -> Result<Lane, StoreError> {
+/// A lane's row.
+#[derive(Debug, Clone)]
+pub(crate) struct LaneRow {
+    pub(crate) lane: Lane,
+    pub(crate) tables: Tables,
+}
+
+pub(crate) fn read_lane(lane: &str, row: &Object) -> Result<LaneRow, StoreError> {
     let number = |field: &str| match row.get(field) {
         Some(Value::Number(number)) => number.to_int().and_then(|n| u64::try_from(n).ok()),
         _ => None,
     };
     match (number("epoch"), number("next")) {
-        (Some(epoch), Some(next)) => Ok(Lane { epoch, next }),
+        (Some(epoch), Some(next)) => Ok(LaneRow {
+            lane: Lane { epoch, next },
+            tables: Tables::read(lane, row)?,
+        }),
         _ => Err(damaged(
             LANE,
             format!("the row of lane `{lane}` reads {row:?}"),
@@ -330,8 +362,10 @@ struct Transaction {
 }
 
 impl Transaction {
-    fn fenced(group: &Group) -> Self {
+    fn fenced(group: &Group, tables: &Tables) -> Self {
         let vars = variables([
+            ("change", tables.values(Kind::Change)),
+            ("journal", tables.values(Kind::Journal)),
             ("lane", Value::RecordId(RecordId::new(LANE, &*group.lane))),
             ("epoch", int(group.epoch)),
             ("first", int(group.first)),
@@ -339,8 +373,8 @@ impl Transaction {
         ]);
         let text = format!(
             "BEGIN;\
-             LET $held = UPDATE $lane SET next = $next \
-             WHERE epoch = $epoch AND next = $first RETURN VALUE true;\
+             LET $held = UPDATE $lane SET next = $next, \
+             {CHANGE} = $change, {JOURNAL} = $journal WHERE epoch = $epoch AND next = $first RETURN VALUE true;\
              IF $held != [true] {{ THROW '{FENCED}' }};"
         );
         Self {

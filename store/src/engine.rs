@@ -4,6 +4,9 @@
 //! rest of this crate only sees [`Engine`]. The SDK would hide what is needed here: statements
 //! parsed once, sessions of a role, streams of rows that can be stopped.
 //!
+//! Futures of SurrealDB are nested deeply, so they are boxed here, and made once: whoever awaits them
+//! would be compiled with all of them inside.
+//!
 //! # Invariants
 //! - Text of statements is ours; whatever comes from outside is a bound, typed value.
 //! - Every commit is synced before it returns, unless [`Sync::Never`] was asked for.
@@ -14,6 +17,8 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use surrealdb::types::{
     Array, Error, Object, QueryError, RecordId, RecordIdKey, RecordIdKeyRange, Value, Variables,
 };
@@ -24,6 +29,9 @@ use surrealdb_core::kvs::{Datastore, QueryRequest};
 use surrealdb_rpc::stream::QUERY_STREAM_BUFFER;
 use surrealdb_rpc::{QueryResult, QueryStreamItem};
 use twin_core::store::StoreError;
+
+use crate::history::Retention;
+use crate::log::Keep;
 
 /// Namespace of every realm's database.
 pub(crate) const NAMESPACE: &str = "twin";
@@ -49,6 +57,12 @@ pub struct Settings {
     pub log: EngineLog,
     /// When commits are durable.
     pub sync: Sync,
+    /// What is kept of the change log; twins are stored beside it.
+    pub change: Keep,
+    /// What is kept of the journal of readings; what goes was sealed into history before.
+    pub journal: Keep,
+    /// How long history is kept.
+    pub retention: Retention,
 }
 
 impl Default for Settings {
@@ -59,6 +73,12 @@ impl Default for Settings {
             write_buffers: 4,
             log: EngineLog::Warn,
             sync: Sync::EveryCommit,
+            change: Keep::default(),
+            journal: Keep {
+                bytes: Some(4 << 30),
+                time: Some(Duration::from_hours(7 * 24)),
+            },
+            retention: Retention::default(),
         }
     }
 }
@@ -185,23 +205,7 @@ impl Engine {
             }
         };
         let failed = |error: String| explain(&folder, error);
-        let datastore = Datastore::builder()
-            .with_config(config(settings))
-            // Maintenance writes, and a write before the version's key would make a new folder
-            // look like one of an older program.
-            .without_maintenance_tasks()
-            .build_with_path(&path)
-            .await
-            .map_err(|error| failed(format!("{error:#}")))?;
-        datastore
-            .check_version()
-            .await
-            .map_err(|error| failed(format!("{error:#}")))?;
-        datastore
-            .bootstrap()
-            .await
-            .map_err(|error| failed(format!("{error:#}")))?;
-        datastore.start_maintenance_tasks();
+        let datastore = start(&path, settings).await.map_err(&failed)?;
         let engine = Self {
             datastore: RwLock::new(Some(datastore)),
             owner: Session::owner().with_ns(NAMESPACE).with_db(realm),
@@ -227,7 +231,7 @@ impl Engine {
         let Some(datastore) = taken else {
             return Ok(());
         };
-        let closed = datastore.shutdown().await;
+        let closed = shut_down(&datastore).await;
         // What still runs holds the files; it was cancelled and ends soon.
         for _ in 0..CLOSE_WAITS {
             if Arc::strong_count(&datastore) == 1 {
@@ -235,7 +239,7 @@ impl Engine {
             }
             tokio::time::sleep(CLOSE_WAIT).await;
         }
-        closed.map_err(|error| StoreError::Engine(format!("closing: {error:#}")))
+        closed.map_err(|error| StoreError::Engine(format!("closing: {error}")))
     }
 
     fn datastore(&self) -> Result<Arc<Datastore>, Error> {
@@ -256,84 +260,95 @@ impl Engine {
     }
 
     /// Runs statements; the values of all of them, or the error that matters.
-    pub(crate) async fn run(&self, text: &str, vars: Variables) -> Result<Vec<Value>, StoreError> {
-        let request = QueryRequest::new(text, &self.owner).with_variables(Some(vars));
-        let datastore = self.datastore().map_err(|error| failure(&error))?;
-        let results = datastore
-            .run(request)
-            .await
-            .map_err(|error| failure(&error))?;
-        values(results).map_err(|error| failure(&error))
+    pub(crate) fn run<'a>(
+        &'a self,
+        text: &'a str,
+        vars: Variables,
+    ) -> BoxFuture<'a, Result<Vec<Value>, StoreError>> {
+        async move {
+            let values = self.attempt(text, vars).await;
+            values.map_err(|error| failure(&error))
+        }
+        .boxed()
     }
 
     /// Runs statements whose failure the caller judges.
-    pub(crate) async fn attempt(&self, text: &str, vars: Variables) -> Result<Vec<Value>, Error> {
-        let request = QueryRequest::new(text, &self.owner).with_variables(Some(vars));
-        values(self.datastore()?.run(request).await?)
+    pub(crate) fn attempt<'a>(
+        &'a self,
+        text: &'a str,
+        vars: Variables,
+    ) -> BoxFuture<'a, Result<Vec<Value>, Error>> {
+        async move {
+            let request = QueryRequest::new(text, &self.owner).with_variables(Some(vars));
+            values(self.datastore()?.run(request).await?)
+        }
+        .boxed()
     }
 
     /// Runs statements and hands their rows over as they come, each with its statement's index,
     /// until the receiver has enough. The engine reads ahead by a few batches, not more.
-    pub(crate) async fn stream<F>(
-        &self,
+    pub(crate) fn stream<'a>(
+        &'a self,
         who: As,
-        text: &str,
+        text: &'a str,
         vars: Variables,
-        mut each: F,
-    ) -> Result<(), Streamed>
-    where
-        F: FnMut(Row) -> Result<ControlFlow<()>, StoreError> + Send,
-    {
-        let cancel = CancelHandle::new();
-        let request = QueryRequest::new(text, self.session(who))
-            .with_variables(Some(vars))
-            .with_cancel(cancel.clone());
-        let (sender, items) = surrealdb_core::channel::bounded(QUERY_STREAM_BUFFER);
-        let datastore = self.datastore().map_err(Streamed::Statement)?;
-        let job = datastore
-            .run_streaming(request, sender)
-            .map_err(Streamed::Statement)?;
-        drop(datastore);
-        // Dropped early, by an error or a caller that gave up waiting, this stops the execution.
-        let _stop = StopOnDrop(cancel);
-        let running = tokio::spawn(job.run);
-        while let Ok(item) = items.recv().await {
-            let flow = match item {
-                QueryStreamItem::Rows { index, values } => {
-                    let mut flow = ControlFlow::Continue(());
-                    for value in values {
-                        flow = each(Row {
-                            statement: index,
-                            value,
-                            of_many: true,
-                        })?;
-                        if flow.is_break() {
-                            break;
+        each: &'a mut Receive<'_, Row>,
+    ) -> BoxFuture<'a, Result<(), Streamed>> {
+        async move {
+            let cancel = CancelHandle::new();
+            let request = QueryRequest::new(text, self.session(who))
+                .with_variables(Some(vars))
+                .with_cancel(cancel.clone());
+            let (sender, items) = surrealdb_core::channel::bounded(QUERY_STREAM_BUFFER);
+            let datastore = self.datastore().map_err(Streamed::Statement)?;
+            let job = datastore
+                .run_streaming(request, sender)
+                .map_err(Streamed::Statement)?;
+            drop(datastore);
+            // Dropped early, by an error or a caller that gave up waiting, this stops the execution.
+            let _stop = StopOnDrop(cancel);
+            let running = tokio::spawn(job.run);
+            while let Ok(item) = items.recv().await {
+                let flow = match item {
+                    QueryStreamItem::Rows { index, values } => {
+                        let mut flow = ControlFlow::Continue(());
+                        for value in values {
+                            flow = each(Row {
+                                statement: index,
+                                value,
+                                of_many: true,
+                            })?;
+                            if flow.is_break() {
+                                break;
+                            }
                         }
+                        flow
                     }
-                    flow
+                    QueryStreamItem::Value { index, value } => each(Row {
+                        statement: index,
+                        value,
+                        of_many: false,
+                    })?,
+                    QueryStreamItem::Finished {
+                        error: Some(error), ..
+                    } if !is_echo(&error) => {
+                        return Err(Streamed::Statement(error));
+                    }
+                    QueryStreamItem::Finished { .. } => ControlFlow::Continue(()),
+                };
+                if flow.is_break() {
+                    return Ok(());
                 }
-                QueryStreamItem::Value { index, value } => each(Row {
-                    statement: index,
-                    value,
-                    of_many: false,
-                })?,
-                QueryStreamItem::Finished {
-                    error: Some(error), ..
-                } if !is_echo(&error) => {
-                    return Err(Streamed::Statement(error));
+            }
+            match running.await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(Streamed::Statement(error)),
+                Err(error) => {
+                    Err(StoreError::Engine(format!("a query ended badly: {error}")).into())
                 }
-                QueryStreamItem::Finished { .. } => ControlFlow::Continue(()),
-            };
-            if flow.is_break() {
-                return Ok(());
             }
         }
-        match running.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(Streamed::Statement(error)),
-            Err(error) => Err(StoreError::Engine(format!("a query ended badly: {error}")).into()),
-        }
+        .boxed()
     }
 
     /// Hands over the rows of `SELECT <fields> FROM <table>` in the order of their ids, from the
@@ -355,16 +370,20 @@ impl Engine {
         let range = RecordIdKey::Range(Box::new(RecordIdKeyRange { start, end }));
         let vars = variables([("range", Value::RecordId(RecordId::new(table, range)))]);
         let text = format!("SELECT {fields} FROM $range");
-        let rows = self.stream(As::Owner, &text, vars, |row| match row.value {
+        let mut rows = |row: Row| match row.value {
             Value::Object(row) => each(row),
             other => Err(damaged(
                 table,
                 format!("a row that is no object: {other:?}"),
             )),
-        });
-        rows.await.map_err(StoreError::from)
+        };
+        let streamed = self.stream(As::Owner, &text, vars, &mut rows);
+        streamed.await.map_err(StoreError::from)
     }
 }
+
+/// Takes what a stream hands over, and says whether it wants more.
+pub(crate) type Receive<'a, T> = dyn FnMut(T) -> Result<ControlFlow<()>, StoreError> + Send + 'a;
 
 /// A row of a stream.
 #[derive(Debug)]
@@ -406,6 +425,30 @@ impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.trip();
     }
+}
+
+/// Starts an engine; what is wrong in its own words.
+fn start<'a>(path: &'a str, settings: &Settings) -> BoxFuture<'a, Result<Arc<Datastore>, String>> {
+    let builder = Datastore::builder()
+        .with_config(config(settings))
+        // Maintenance writes, and a write before the version's key would make a new folder look
+        // like one of an older program.
+        .without_maintenance_tasks();
+    async move {
+        let datastore = builder.build_with_path(path).await;
+        let datastore = datastore.map_err(|error| format!("{error:#}"))?;
+        let version = datastore.check_version().await;
+        version.map_err(|error| format!("{error:#}"))?;
+        let started = datastore.bootstrap().await;
+        started.map_err(|error| format!("{error:#}"))?;
+        datastore.start_maintenance_tasks();
+        Ok(datastore)
+    }
+    .boxed()
+}
+
+fn shut_down(datastore: &Datastore) -> BoxFuture<'_, Result<(), String>> {
+    async { (datastore.shutdown().await).map_err(|error| format!("{error:#}")) }.boxed()
 }
 
 fn config(settings: &Settings) -> ConfigMap {

@@ -11,12 +11,16 @@
 //! - Values reach SurrealDB as bound, typed values, never as text of a statement.
 
 #![forbid(unsafe_code)]
+// SurrealDB's futures are nested deeply, and the compiler looks into all of them.
+#![recursion_limit = "256"]
 
 pub mod codec;
 mod commit;
 mod engine;
 mod follow;
+mod history;
 mod load;
+mod log;
 pub mod peer;
 mod query;
 mod rows;
@@ -27,6 +31,8 @@ mod values;
 mod verify;
 
 pub use engine::{EngineLog, OpenError, Settings, Sync};
+pub use history::Retention;
+pub use log::Keep;
 pub use query::{Limits, MAX_QUERIES, MAX_QUERY_BYTES, QueryError};
 pub use rows::MAX_SHAPE_BYTES;
 pub use surreal::SurrealStore;

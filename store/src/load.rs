@@ -6,17 +6,18 @@
 //! - A page is bounded in rows and in bytes of geometry; nothing is held after it was handed over.
 //! - A row that the ontology cannot explain ends the loading with an error that names the row.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::{Bound, ControlFlow, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use surrealdb::types::{Array, Object, RecordId, RecordIdKey, Value, Variables};
-use twin_core::store::{Lane, Loaded, Sink, StoreError};
+use twin_core::store::{Loaded, Sink, StoreError};
 use twin_core::{Idempotency, KeptReceipt, Principal, RECEIPT_LIFE_US, TwinId, now_us};
 
 use crate::codec::{self, MAX_RECORD_BYTES};
-use crate::commit::read_lane;
+use crate::commit::{LaneRow, read_lane};
 use crate::engine::{damaged, offset_key, variables};
+use crate::log::{Kind, Tables};
 use crate::rows::{read_edge, read_twin};
 use crate::surreal::SurrealStore;
 use crate::tables::{ENDED, JOURNAL, LANE, RECEIPT};
@@ -57,9 +58,11 @@ impl SurrealStore {
             self.receipts(lane, sink).await?;
             self.ended(lane, sink).await?;
         }
-        for (lane, state) in lanes {
+        for (lane, row) in lanes {
             let ontology = Arc::clone(&self.ontology);
-            self.packed(JOURNAL, &lane, 0, state.next, |offset, bytes| {
+            let kept = self.load_latest(&lane, sink).await?;
+            let span = kept..row.lane.next;
+            self.packed(Kind::Journal, &lane, &row.tables, span, |offset, bytes| {
                 let place = || format!("{JOURNAL}:['{lane}', {offset}]");
                 let record = codec::decode_readings(bytes, &ontology)
                     .map_err(|error| damaged(&place(), error))?;
@@ -199,7 +202,7 @@ impl SurrealStore {
     }
 
     /// All lanes and their rows.
-    pub(crate) async fn lanes(&self) -> Result<Vec<(Arc<str>, Lane)>, StoreError> {
+    pub(crate) async fn lanes(&self) -> Result<Vec<(Arc<str>, LaneRow)>, StoreError> {
         let mut lanes = Vec::new();
         self.rows("*", LANE, |row| {
             let Some(Value::RecordId(RecordId {
@@ -217,7 +220,7 @@ impl SurrealStore {
     }
 
     /// A lane's row, if it was ever claimed.
-    pub(crate) async fn lane(&self, lane: &str) -> Result<Option<Lane>, StoreError> {
+    pub(crate) async fn lane(&self, lane: &str) -> Result<Option<LaneRow>, StoreError> {
         let vars = variables([("lane", Value::RecordId(RecordId::new(LANE, lane)))]);
         let mut answers = self.engine.run("SELECT * FROM ONLY $lane", vars).await?;
         match answers.pop() {
@@ -226,14 +229,41 @@ impl SurrealStore {
         }
     }
 
-    /// Hands over the packed records of a lane that begin within `from..to`, in order, each put
-    /// together from its parts, until the receiver has enough.
+    /// Hands over the packed records of a lane's log that begin within `from..to`, in order, each
+    /// put together from its parts, until the receiver has enough.
     pub(crate) async fn packed<F>(
+        &self,
+        kind: Kind,
+        lane: &str,
+        tables: &Tables,
+        Range { start, end }: Range<u64>,
+        mut each: F,
+    ) -> Result<(), StoreError>
+    where
+        F: FnMut(u64, &[u8]) -> Result<ControlFlow<()>, StoreError> + Send,
+    {
+        let mut ended = false;
+        for first in tables.between(kind, start, end) {
+            let table = kind.table(lane, first);
+            self.packed_in(&table, lane, start..end, |offset, bytes| {
+                let flow = each(offset, bytes)?;
+                ended = flow.is_break();
+                Ok(flow)
+            })
+            .await?;
+            if ended {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of one table.
+    async fn packed_in<F>(
         &self,
         table: &str,
         lane: &str,
-        from: u64,
-        to: u64,
+        Range { start, end }: Range<u64>,
         mut each: F,
     ) -> Result<(), StoreError>
     where
@@ -242,8 +272,8 @@ impl SurrealStore {
         let mut assembly: Option<(u64, Vec<u8>)> = None;
         let mut ended = false;
         let bounds = (
-            Bound::Included(offset_key(lane, &[from])),
-            Bound::Excluded(offset_key(lane, &[to])),
+            Bound::Included(offset_key(lane, &[start])),
+            Bound::Excluded(offset_key(lane, &[end])),
         );
         self.engine
             .page("id, data", table, bounds, |row| {
@@ -283,7 +313,7 @@ pub(crate) fn ended_key(lane: &str, twin: &TwinId) -> RecordIdKey {
     ]))
 }
 
-fn read_ended(row: &Object) -> Result<(&str, TwinId, u64), StoreError> {
+pub(crate) fn read_ended(row: &Object) -> Result<(&str, TwinId, u64), StoreError> {
     let wrong = || damaged(ENDED, "a row whose id is not [lane, twin]");
     let Some(Value::RecordId(RecordId {
         key: RecordIdKey::Array(key),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use surrealdb::types::{Value, Variables};
 
-use crate::engine::{As, Streamed};
+use crate::engine::{As, Row, Streamed};
 use crate::surreal::SurrealStore;
 use crate::values::{json_to_stored, stored_to_json};
 
@@ -108,9 +108,8 @@ impl SurrealStore {
             over: None,
             statements: Vec::new(),
         };
-        let running = self.engine.stream(As::Reader, text, bound, |row| {
-            Ok(answer.take(row.statement, row.value, row.of_many))
-        });
+        let mut take = |row: Row| Ok(answer.take(row.statement, row.value, row.of_many));
+        let running = self.engine.stream(As::Reader, text, bound, &mut take);
         let ended = tokio::time::timeout(limits.timeout, running).await;
         match ended {
             Err(_elapsed) => Err(QueryError::TimedOut(limits.timeout)),

@@ -8,9 +8,12 @@ use futures_util::future::BoxFuture;
 use ontology::Ontology;
 use surrealdb::types::Variables;
 use twin_core::Group;
+use twin_core::history::{Bucket, Tend, Tended};
 use twin_core::store::{Kept, Lane, PastReading, Series, Sink, Store, StoreError};
 
 use crate::engine::{Engine, OpenError, Settings};
+use crate::history::History;
+use crate::log::Log;
 use crate::tables;
 
 /// A realm's store on SurrealDB.
@@ -26,6 +29,8 @@ pub struct SurrealStore {
     pub(crate) next_letter: AtomicU64,
     /// Receipts written since expired ones were deleted.
     pub(crate) receipts_since: AtomicUsize,
+    pub(crate) log: Log,
+    pub(crate) history: History,
 }
 
 impl SurrealStore {
@@ -49,6 +54,8 @@ impl SurrealStore {
             querying: AtomicUsize::new(0),
             next_letter: AtomicU64::new(0),
             receipts_since: AtomicUsize::new(0),
+            log: Log::new(settings.change, settings.journal),
+            history: History::new(settings.retention),
         })
     }
 
@@ -93,5 +100,17 @@ impl Store for SurrealStore {
         series: &'a Series<'a>,
     ) -> BoxFuture<'a, Result<Vec<PastReading>, StoreError>> {
         self.raw_readings(series).boxed()
+    }
+
+    fn buckets<'a>(
+        &'a self,
+        series: &'a Series<'a>,
+        every: i64,
+    ) -> BoxFuture<'a, Result<Vec<Bucket>, StoreError>> {
+        self.summed(series, every).boxed()
+    }
+
+    fn tend<'a>(&'a self, tend: Tend<'a>) -> BoxFuture<'a, Result<Tended, StoreError>> {
+        self.tend_lane(tend).boxed()
     }
 }

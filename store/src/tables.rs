@@ -17,9 +17,9 @@ use crate::engine::{Engine, OpenError, variables};
 
 /// The lanes: who may write, and the next offset.
 pub(crate) const LANE: &str = "_lane";
-/// Packed structural changes.
+/// Packed structural changes: the first table of them.
 pub(crate) const CHANGE: &str = "_change";
-/// Packed readings.
+/// Packed readings: the first table of them.
 pub(crate) const JOURNAL: &str = "_journal";
 /// Answers kept for idempotency keys.
 pub(crate) const RECEIPT: &str = "_receipt";
@@ -27,6 +27,10 @@ pub(crate) const RECEIPT: &str = "_receipt";
 pub(crate) const DEAD_LETTER: &str = "_dead_letter";
 /// Where a twin's earlier life ended: it was deleted, and readings below the offset are of then.
 pub(crate) const ENDED: &str = "_ended";
+/// Heads of the segments of history.
+pub(crate) const SEGMENT: &str = "_segment";
+/// How far history was brought.
+pub(crate) const WATERMARK: &str = "_watermark";
 /// What was registered: for now the definitions that were run.
 pub(crate) const NAME: &str = "_name";
 
@@ -41,7 +45,17 @@ const MAX_NAME_BYTES: usize = 512;
 /// The definitions of an ontology's tables.
 pub(crate) fn definitions(ontology: &Ontology) -> Result<String, OpenError> {
     let mut text = String::new();
-    for table in [LANE, CHANGE, JOURNAL, RECEIPT, DEAD_LETTER, ENDED, NAME] {
+    for table in [
+        LANE,
+        CHANGE,
+        JOURNAL,
+        RECEIPT,
+        DEAD_LETTER,
+        ENDED,
+        SEGMENT,
+        WATERMARK,
+        NAME,
+    ] {
         line(
             &mut text,
             format_args!("DEFINE TABLE OVERWRITE `{table}` SCHEMALESS PERMISSIONS NONE;"),

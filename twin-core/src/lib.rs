@@ -19,7 +19,9 @@ mod committer;
 mod door;
 mod follow;
 mod graph;
+pub mod history;
 mod id;
+mod keeper;
 mod live;
 pub mod memory;
 pub mod space;
@@ -44,6 +46,7 @@ pub use follow::{
 };
 pub use graph::{MAX_VISITED, Step, TooMany, traverse};
 pub use id::{MAX_ID_BYTES, MAX_LANES, NameError, Position, Principal, TwinId};
+pub use keeper::{KeeperCounters, LATEST_PAGE_ROWS, TEND_EVERY, TEND_READINGS};
 pub use live::{Latest, TwinRef, ValueRef};
 pub use twin::{HISTORY_READERS, LoadReport, MAX_AHEAD, Settings, Twin, now_us};
 pub use view::{Direction, View};

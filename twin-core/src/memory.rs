@@ -267,7 +267,7 @@ impl Store for MemoryStore {
                     let past = PastReading {
                         ts: reading.ts,
                         arrived: group.at,
-                        offset,
+                        offset: Some(offset),
                         value: reading.value.clone(),
                     };
                     found.insert(reading.ts, past);

@@ -3,10 +3,12 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ontology::Value;
 
 use crate::change::{EdgeState, Group, KeptReceipt, Recorded, TwinState};
+use crate::history::{Bucket, Tend, Tended, gather, number, window_start};
 use crate::id::TwinId;
 
 /// What a lane's row says.
@@ -40,7 +42,8 @@ pub enum Loaded {
         /// How many.
         readings: u64,
     },
-    /// A reading, in order of offsets; the last of a (twin, telemetry, ts) counts.
+    /// A reading; of several of a (twin, telemetry, ts) the last counts. Those written since the
+    /// newest were kept apart come after these, in the order of their offsets.
     Reading {
         /// The reading.
         reading: Recorded,
@@ -104,10 +107,10 @@ pub enum Kept {
 pub struct PastReading {
     /// When it was measured, microseconds since 1970.
     pub ts: i64,
-    /// When it arrived, microseconds since 1970.
+    /// When it arrived, microseconds since 1970; of readings from before today, to the second.
     pub arrived: i64,
-    /// Its offset in the lane.
-    pub offset: u64,
+    /// Its offset in the lane, while it is known: history for good keeps none.
+    pub offset: Option<u64>,
     /// The value.
     pub value: Value,
 }
@@ -153,4 +156,37 @@ pub trait Store: Send + Sync + Debug + 'static {
         &'a self,
         series: &'a Series<'a>,
     ) -> BoxFuture<'a, Result<Vec<PastReading>, StoreError>>;
+
+    /// The readings of a series summed up by windows of `every` microseconds, oldest first, at most
+    /// `series.limit` windows. A value that is no number counts in none.
+    fn buckets<'a>(
+        &'a self,
+        series: &'a Series<'a>,
+        every: i64,
+    ) -> BoxFuture<'a, Result<Vec<Bucket>, StoreError>> {
+        async move {
+            let all = Series {
+                limit: usize::MAX,
+                ..series.clone()
+            };
+            let mut buckets = Vec::new();
+            for reading in self.readings(&all).await? {
+                if let Some(value) = number(&reading.value) {
+                    let bucket = Bucket::new(window_start(reading.ts, every), value);
+                    gather(&mut buckets, &bucket, every);
+                }
+            }
+            buckets.truncate(series.limit);
+            Ok(buckets)
+        }
+        .boxed()
+    }
+
+    /// Brings what was written into its lasting form, and drops what retention has passed.
+    ///
+    /// Called again and again while commits go on; only one call runs at a time. A store that keeps
+    /// everything as it was written has nothing to do.
+    fn tend<'a>(&'a self, _tend: Tend<'a>) -> BoxFuture<'a, Result<Tended, StoreError>> {
+        async { Ok(Tended::default()) }.boxed()
+    }
 }

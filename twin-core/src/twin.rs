@@ -19,7 +19,9 @@ use crate::committer::{
 };
 use crate::door::{self, Interner};
 use crate::follow::{CATCH_UP_READERS, FollowEnd, Follower, Recent};
+use crate::history::{Bucket, Tended};
 use crate::id::{Position, Principal, TwinId};
+use crate::keeper::{Keeper, KeeperCounters, TEND_EVERY};
 use crate::live::{Latest, Live, TwinRef};
 use crate::store::{Loaded, PastReading, Series, Store, StoreError};
 use crate::view::View;
@@ -41,6 +43,8 @@ pub struct Settings {
     /// Furthest that the time of a reading may be ahead of the clock. One from further ahead would
     /// stay the latest until its time has come.
     pub max_ahead: Duration,
+    /// How often history is brought into its lasting form; `None`: only when it is asked for.
+    pub tend_every: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -49,6 +53,7 @@ impl Default for Settings {
             lane: "main".into(),
             clock: now_us,
             max_ahead: MAX_AHEAD,
+            tend_every: Some(TEND_EVERY),
         }
     }
 }
@@ -87,6 +92,7 @@ struct Inner {
     queue: std::sync::Mutex<Option<mpsc::Sender<Request>>>,
     room: Arc<Semaphore>,
     task: std::sync::Mutex<Option<JoinHandle<()>>>,
+    keeper: Arc<Keeper>,
     loaded: LoadReport,
     settings: Settings,
     /// The last time of arrival that was given to a reading, microseconds since 1970.
@@ -128,6 +134,15 @@ impl Twin {
             stopped: watch::Sender::new(None),
             counters: Counters::default(),
         });
+        let keeper = Arc::new(Keeper::new(
+            Arc::clone(&store),
+            Arc::clone(&shared),
+            lane.epoch,
+            settings.clock,
+        ));
+        if let Some(every) = settings.tend_every {
+            tokio::spawn(Arc::clone(&keeper).run(every));
+        }
         let (sender, queue) = mpsc::channel(QUEUE_REQUESTS);
         let committer = Committer {
             store: Arc::clone(&store),
@@ -144,6 +159,7 @@ impl Twin {
             queue: std::sync::Mutex::new(Some(sender)),
             room: Arc::new(Semaphore::new(QUEUE_BYTES / PERMIT_BYTES)),
             task: std::sync::Mutex::new(Some(task)),
+            keeper,
             loaded,
             settings,
             arrivals: AtomicI64::new(i64::MIN),
@@ -265,6 +281,42 @@ impl Twin {
         self.inner.store.readings(&series).await
     }
 
+    /// A twin's readings summed up by windows of `every` microseconds, oldest first, at most so many
+    /// windows: as they stood at this view. Windows without a reading are left out.
+    ///
+    /// Empty where the twin has no telemetry of that name, or one that is no number.
+    pub async fn buckets(
+        &self,
+        view: &View,
+        twin: TwinRef,
+        telemetry: &str,
+        ts: Range<i64>,
+        every: Duration,
+        limit: usize,
+    ) -> Result<Vec<Bucket>, StoreError> {
+        let series = Series {
+            twin: view.id(twin),
+            telemetry,
+            ts,
+            before: view.live.offset,
+            limit,
+        };
+        let every = i64::try_from(every.as_micros()).unwrap_or(i64::MAX);
+        // An error says that the semaphore was closed, which nobody does.
+        let _reading = self.inner.historians.acquire().await.ok();
+        self.inner.store.buckets(&series, every.max(1)).await
+    }
+
+    /// Brings history into its lasting form now. One call runs at a time; others wait for it.
+    pub async fn tend(&self) -> Result<Tended, StoreError> {
+        self.inner.keeper.tend().await
+    }
+
+    /// What tending did since the start.
+    pub fn tended(&self) -> &KeeperCounters {
+        &self.inner.keeper.counters
+    }
+
     /// What loading found.
     pub fn loaded(&self) -> LoadReport {
         self.inner.loaded
@@ -292,6 +344,7 @@ impl Twin {
     /// Answers all that waits, then stops writing. Later commits are refused; reading goes on.
     pub async fn close(&self) {
         drop(lock(&self.inner.queue).take());
+        self.inner.keeper.close().await;
         let task = lock(&self.inner.task).take();
         if let Some(task) = task
             && let Err(error) = task.await

@@ -5,6 +5,7 @@
 //! - A key nobody knows is refused with its source and a close name: a typing error never passes
 //!   for a setting.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) http: HttpSection,
     pub(crate) mqtt: MqttSection,
     pub(crate) store: StoreSection,
+    pub(crate) history: HistorySection,
+    pub(crate) log: LogSection,
 }
 
 /// What is held and where its data comes from.
@@ -66,6 +69,32 @@ pub(crate) struct StoreSection {
     pub(crate) log: EngineLog,
 }
 
+/// Readings in their lasting form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HistorySection {
+    /// How often readings are brought into it, seconds.
+    pub(crate) tend_secs: u32,
+    /// How long readings are kept as they came, days; 0 keeps them.
+    pub(crate) readings_days: u32,
+    /// The same for single classes, by name.
+    pub(crate) classes: BTreeMap<String, u32>,
+    /// How long their sums by hour and minute are kept, days; 0 keeps them.
+    pub(crate) sums_days: u32,
+}
+
+/// What happened, in order: for subscriptions that resume, replicas and exporters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LogSection {
+    /// Readings: most MiB that are kept; 0 sets no limit.
+    pub(crate) readings_mib: u32,
+    /// Readings: how long they are kept, days; 0 sets no limit.
+    pub(crate) readings_days: u32,
+    /// Changes: most MiB that are kept; 0 sets no limit.
+    pub(crate) changes_mib: u32,
+    /// Changes: how long they are kept, days; 0 sets no limit.
+    pub(crate) changes_days: u32,
+}
+
 /// How much the engine of the store says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -97,6 +126,18 @@ impl Default for Config {
                 write_buffer_mib: 64,
                 write_buffers: 4,
                 log: EngineLog::Warn,
+            },
+            history: HistorySection {
+                tend_secs: u32::try_from(twin_core::TEND_EVERY.as_secs()).unwrap_or(u32::MAX),
+                readings_days: 0,
+                classes: BTreeMap::new(),
+                sums_days: 0,
+            },
+            log: LogSection {
+                readings_mib: 4_096,
+                readings_days: 7,
+                changes_mib: 0,
+                changes_days: 0,
             },
         }
     }

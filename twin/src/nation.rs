@@ -49,8 +49,45 @@ pub(crate) fn settings(config: &Config) -> store::Settings {
             EngineLog::Warn => store::EngineLog::Warn,
             EngineLog::Info => store::EngineLog::Info,
         },
+        change: keep(config.log.changes_mib, config.log.changes_days),
+        journal: keep(config.log.readings_mib, config.log.readings_days),
+        retention: store::Retention {
+            readings: limit(config.history.readings_days),
+            classes: (config.history.classes.iter())
+                .map(|(class, days)| (class.clone(), limit(*days)))
+                .collect(),
+            sums: limit(config.history.sums_days),
+        },
         ..store::Settings::default()
     }
+}
+
+/// Nought sets no limit.
+fn limit(number: u32) -> Option<u32> {
+    (number > 0).then_some(number)
+}
+
+fn keep(mib: u32, days: u32) -> store::Keep {
+    store::Keep {
+        bytes: limit(mib).map(|mib| u64::from(mib) << 20),
+        time: limit(days).map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
+    }
+}
+
+/// Refuses classes that the ontology does not have.
+fn check_classes(config: &Config, ontology: &Ontology) -> Result<(), Failure> {
+    for class in config.history.classes.keys() {
+        if ontology.class_named(class).is_none() {
+            let names = ontology.classes().iter().map(|class| &*class.name);
+            let close = ontology::closest(class, names);
+            let close = close.map(|close| format!("; did you mean `{close}`?"));
+            return Err(Failure::usage(format!(
+                "configuration: history.classes names `{class}`, which is no class of the ontology{}",
+                close.unwrap_or_default()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Opens the durable store alone.
@@ -76,9 +113,11 @@ impl Nation {
     /// Opens the twin of the configured folder.
     pub(crate) async fn open(config: Config) -> Result<Self, Failure> {
         let ontology = ontology(&config.twin.seeds)?;
+        check_classes(&config, &ontology)?;
         let store = store(&config, &ontology).await?;
         let settings = twin_core::Settings {
             max_ahead: Duration::from_secs(u64::from(config.twin.max_ahead_secs)),
+            tend_every: Some(Duration::from_secs(config.history.tend_secs.max(1).into())),
             ..twin_core::Settings::default()
         };
         let shared: Arc<dyn twin_core::store::Store> = Arc::clone(&store) as _;

@@ -46,6 +46,7 @@ pub(crate) async fn run(config: Config, as_json: bool) -> Result<ExitCode, Failu
                 "relationships": report.relationships,
                 "changes": report.changes,
                 "readings": report.readings,
+                "sealedReadings": report.sealed_readings,
                 "foreignReadings": report.foreign_readings,
                 "foreignChanges": report.foreign_changes,
                 "findings": findings,
@@ -55,11 +56,12 @@ pub(crate) async fn run(config: Config, as_json: bool) -> Result<ExitCode, Failu
         );
     } else {
         output::line(&format!(
-            "{} twins, {} relationships, {} changes, {} readings: {}",
+            "{} twins, {} relationships, {} changes, {} readings in the log and {} sealed: {}",
             report.twins,
             report.relationships,
             report.changes,
             report.readings,
+            report.sealed_readings,
             if findings.is_empty() {
                 "sound"
             } else {

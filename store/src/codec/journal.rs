@@ -7,9 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ontology::{Ontology, Value};
-use twin_core::store::{PastReading, Series};
+use twin_core::store::Series;
 use twin_core::{Group, Principal, Recorded, TwinId};
 
+use super::block::SealedReading;
 use super::bytes::{NameReader, NameWriter, Reader, Writer};
 use super::{CodecError, Header, MAX_RECORD_BYTES, Packed, value};
 
@@ -166,7 +167,7 @@ struct Opened<'a> {
     header: Header,
     span: Span,
     /// Twin, class and telemetry by name.
-    series: Vec<[Arc<str>; 3]>,
+    series: Vec<SeriesParts>,
     recorders: Vec<(Principal, u32)>,
     from: Reader<'a>,
 }
@@ -275,6 +276,37 @@ pub fn decode_readings(bytes: &[u8], ontology: &Ontology) -> Result<JournalRecor
     })
 }
 
+/// Names a series of a record: twin, class and telemetry.
+pub type SeriesParts = [Arc<str>; 3];
+
+/// Hands over a record's readings as they were written, each with the index of its series; the
+/// series are told first.
+///
+/// Names are as they were written, so this needs no ontology.
+pub(crate) fn read_all<S>(
+    bytes: &[u8],
+    state: &mut S,
+    series: impl FnOnce(&mut S, &[SeriesParts], &Header, Span),
+    mut each: impl FnMut(&mut S, usize, SealedReading),
+) -> Result<Header, CodecError> {
+    let opened = open(bytes)?;
+    let header = opened.header;
+    series(state, &opened.series, &header, opened.span);
+    let mut offset = header.first;
+    opened.readings(|index, ts, value| {
+        let reading = SealedReading {
+            ts,
+            arrived: header.at,
+            offset,
+            value,
+        };
+        each(state, index, reading);
+        offset += 1;
+        Ok(())
+    })?;
+    Ok(header)
+}
+
 /// Hands over a record's readings of one series, in order of offsets, as far as its times and
 /// offsets ask for them.
 ///
@@ -282,7 +314,7 @@ pub fn decode_readings(bytes: &[u8], ontology: &Ontology) -> Result<JournalRecor
 pub fn read_series(
     bytes: &[u8],
     wanted: &Series<'_>,
-    mut each: impl FnMut(PastReading),
+    mut each: impl FnMut(SealedReading),
 ) -> Result<(), CodecError> {
     let opened = open(bytes)?;
     if opened.span.last < wanted.ts.start || opened.span.first >= wanted.ts.end {
@@ -290,7 +322,7 @@ pub fn read_series(
     }
     let arrived = opened.header.at;
     let mut offset = opened.header.first;
-    let named = |[twin, _, telemetry]: &[Arc<str>; 3]| {
+    let named = |[twin, _, telemetry]: &SeriesParts| {
         **twin == *wanted.twin.as_str() && **telemetry == *wanted.telemetry
     };
     let Some(index) = opened.series.iter().position(named) else {
@@ -298,7 +330,7 @@ pub fn read_series(
     };
     opened.readings(|series, ts, value| {
         if series == index && wanted.ts.contains(&ts) && offset < wanted.before {
-            each(PastReading {
+            each(SealedReading {
                 ts,
                 arrived,
                 offset,

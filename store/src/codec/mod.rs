@@ -1,5 +1,7 @@
 //! Packed records of the change log and the journal of readings.
 //!
+//! Sealed history stands in blocks ([`Block`]), which hold readings by series instead of by arrival.
+//!
 //! A record holds consecutive changes, or consecutive readings, of one group of the committer. It
 //! names classes, properties and twins by text, so it outlives the ontology it was written under:
 //! a class that is gone is an error that says so, a property that is gone is left out.
@@ -10,13 +12,23 @@
 //! - Values of personal properties stand inside an envelope with a key's name.
 //! - A record stays within [`MAX_RECORD_BYTES`] unless one change alone is larger.
 
+mod block;
 mod bytes;
 mod change;
 mod journal;
+mod latest;
 mod value;
 
+pub use block::{
+    BLOCK_ROWS, BLOCK_VALUE_BYTES, Block, Entry, Filler, LastingReading, Row, SealedReading,
+    SeriesName, decode_index, encode_index,
+};
 pub use change::{ChangeRecord, decode_changes, encode_changes};
-pub use journal::{JournalRecord, Span, decode_readings, encode_readings, read_series};
+pub(crate) use journal::read_all;
+pub use journal::{
+    JournalRecord, SeriesParts, Span, decode_readings, encode_readings, read_series,
+};
+pub use latest::{decode_latest, encode_latest};
 
 use bytes::{Reader, Writer};
 

@@ -14,7 +14,7 @@ use twin_core::{Change, EdgeState, Event, Group, Principal, Recorded, TwinId, Tw
 
 use crate::model;
 
-fn value() -> impl Strategy<Value = Value> {
+pub(crate) fn value() -> impl Strategy<Value = Value> {
     let text = || "\\PC{0,12}".prop_map(|s| Arc::<str>::from(s.as_str()));
     let leaf = prop_oneof![
         any::<bool>().prop_map(Value::Bool),
@@ -47,7 +47,7 @@ fn values(count: usize) -> impl Strategy<Value = Values> {
         .prop_map(Values::from)
 }
 
-fn twin_id() -> impl Strategy<Value = TwinId> {
+pub(crate) fn twin_id() -> impl Strategy<Value = TwinId> {
     "[a-z0-9][a-z0-9:._~-]{0,20}".prop_map(|text| TwinId::new(&text).unwrap())
 }
 
@@ -299,7 +299,7 @@ proptest! {
 }
 
 /// CRC-32 bit by bit, as an oracle for the tables of the store.
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     let mut sum = u32::MAX;
     for byte in bytes {
         sum ^= u32::from(*byte);

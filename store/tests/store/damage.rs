@@ -59,7 +59,7 @@ async fn written(folder: &Path, ontology: &Arc<Ontology>) {
 }
 
 /// Runs SurrealQL on the folder with SurrealDB's own SDK, as another program might.
-async fn tamper(folder: &Path, text: &str) {
+pub(crate) async fn tamper(folder: &Path, text: &str) {
     let db: Surreal<Db> = Surreal::new::<RocksDb>(folder.to_str().unwrap())
         .await
         .unwrap();
@@ -69,7 +69,7 @@ async fn tamper(folder: &Path, text: &str) {
 }
 
 /// Opens a folder that the SDK closes behind our back, once it has.
-async fn reopen(folder: &Path, ontology: &Arc<Ontology>) -> SurrealStore {
+pub(crate) async fn reopen(folder: &Path, ontology: &Arc<Ontology>) -> SurrealStore {
     for _ in 0..200 {
         match SurrealStore::open(
             &url(folder),

@@ -7,8 +7,10 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod block;
 mod codec;
 mod damage;
+mod history;
 mod model;
 mod query;
 mod round_trip;

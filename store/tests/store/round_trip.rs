@@ -619,7 +619,7 @@ async fn readings_of_a_deleted_twin_are_of_an_earlier_life() {
             limit: 10,
         };
         let found = store.readings(&series).await.unwrap();
-        found.into_iter().map(|past| past.offset).collect()
+        found.into_iter().map(|past| past.offset.unwrap()).collect()
     };
     assert_eq!(offsets(7).await, [6]);
     assert!(offsets(6).await.is_empty(), "before it was measured again");

@@ -23,7 +23,8 @@ pub use self::column::ValueRef;
 pub(crate) use self::edges::Edges;
 pub use self::table::Latest;
 pub(crate) use self::table::Table;
-use crate::change::{EdgeState, TwinState, Values};
+use crate::change::{EdgeState, Recorded, TwinState, Values};
+use crate::history::{KeptLatest, LatestPage};
 use crate::id::TwinId;
 
 /// A twin within one [`Live`]: its class and its row there.
@@ -193,5 +194,43 @@ impl Live {
 
     pub(crate) fn value(&self, twin: TwinRef, column: usize) -> Option<Value> {
         self.table(twin.class).value(twin.row, column)
+    }
+
+    /// Newest readings by pages of neighbouring rows: the pages that hold one at or after an offset.
+    pub(crate) fn latest_pages(&self, since: u64, rows: u32) -> Vec<LatestPage> {
+        let classes = self.ontology.classes().iter();
+        let pages = classes.flat_map(|class| {
+            let table = self.table(class.id);
+            let count = (table.rows() as u32).div_ceil(rows);
+            (0..count).filter_map(move |page| {
+                let rows = page * rows..((page + 1) * rows).min(table.rows() as u32);
+                let newest = |row| (0..class.telemetry.len()).map(move |t| (row, t));
+                let all = || rows.clone().flat_map(newest);
+                let latest = |(row, t): (u32, usize)| table.latest(row, t);
+                if !all().filter_map(latest).any(|l| l.offset >= since) {
+                    return None;
+                }
+                let readings = all().filter_map(|(row, telemetry)| {
+                    let latest = table.latest(row, telemetry)?;
+                    Some(KeptLatest {
+                        reading: Recorded {
+                            twin: table.id(row).clone(),
+                            class: class.id,
+                            telemetry: telemetry as u32,
+                            ts: latest.ts,
+                            value: latest.value.clone(),
+                        },
+                        arrived: latest.arrived,
+                        offset: latest.offset,
+                    })
+                });
+                Some(LatestPage {
+                    class: class.id,
+                    page,
+                    readings: readings.collect(),
+                })
+            })
+        });
+        pages.collect()
     }
 }

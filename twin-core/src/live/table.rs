@@ -78,6 +78,11 @@ impl Table {
         self.order.len()
     }
 
+    /// Rows, those of deleted twins too.
+    pub(crate) fn rows(&self) -> usize {
+        self.ids.len()
+    }
+
     /// Live rows by id, from the first id after `after`.
     pub(crate) fn rows_after<'a>(
         &'a self,

@@ -25,7 +25,9 @@ async fn history(world: &World) -> Vec<(i64, u64)> {
     let all = i64::MIN..i64::MAX;
     let past = world.twin.history(&view, twin, "pm25", all, 100).await;
     let past = past.unwrap();
-    past.iter().map(|past| (past.ts, past.offset)).collect()
+    past.iter()
+        .map(|past| (past.ts, past.offset.unwrap()))
+        .collect()
 }
 
 async fn next(follower: &mut Follower) -> Result<std::sync::Arc<Group>, FollowEnd> {

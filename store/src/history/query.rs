@@ -1,0 +1,360 @@
+//! Reading history back: one series, as it came or summed up.
+//!
+//! # Invariants
+//! - Of readings of one time the one written last counts, wherever it stands: the journal's end
+//!   before recent segments, those before days, and later parts of a day before earlier ones.
+//! - Sums that were kept are used only where nothing was written since they were made and the windows
+//!   asked for are made of whole ones; else they are made from the readings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use twin_core::history::{Bucket, DAY_US, HOUR_US, MINUTE_US, gather, number, window_start};
+use twin_core::store::{PastReading, Series, StoreError};
+
+use super::{Head, LaneHistory, Level, day_of};
+use crate::codec::{self, LastingReading, Row, SealedReading, SeriesName};
+use crate::follow::located;
+use crate::log::Kind;
+use crate::surreal::SurrealStore;
+
+/// Times that a question is asked again because segments were merged while it was answered.
+const RETRIES: usize = 3;
+
+/// Which rows of segments.
+struct Wanted<'a> {
+    twin: &'a str,
+    telemetry: &'a str,
+    /// The life of the twin; `None`: whichever, since it ended after the instant asked for.
+    life: Option<u64>,
+    ts: Range<i64>,
+    before: u64,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(series: &'a Series<'_>, born: u64) -> Self {
+        Self {
+            twin: series.twin.as_str(),
+            telemetry: series.telemetry,
+            life: (born < series.before).then_some(born),
+            ts: series.ts.clone(),
+            before: series.before,
+        }
+    }
+}
+
+impl From<SealedReading> for PastReading {
+    fn from(reading: SealedReading) -> Self {
+        Self {
+            ts: reading.ts,
+            arrived: reading.arrived,
+            offset: Some(reading.offset),
+            value: reading.value,
+        }
+    }
+}
+
+impl From<LastingReading> for PastReading {
+    fn from(reading: LastingReading) -> Self {
+        Self {
+            ts: reading.ts,
+            arrived: reading.arrived(),
+            offset: None,
+            value: reading.value,
+        }
+    }
+}
+
+/// The oldest readings that were found, at most so many.
+struct Found {
+    readings: BTreeMap<i64, PastReading>,
+    limit: usize,
+}
+
+impl Found {
+    fn new(limit: usize) -> Self {
+        Self {
+            readings: BTreeMap::new(),
+            limit,
+        }
+    }
+
+    /// Takes a reading in that counts more than those of its time that were found before.
+    fn newer(&mut self, reading: PastReading) {
+        self.readings.insert(reading.ts, reading);
+        self.cut();
+    }
+
+    /// Takes a reading in that counts less than those of its time that were found before.
+    fn older(&mut self, reading: PastReading) {
+        self.readings.entry(reading.ts).or_insert(reading);
+        self.cut();
+    }
+
+    /// Only the oldest count, so what falls out could not come back later.
+    fn cut(&mut self) {
+        if self.readings.len() > self.limit {
+            self.readings.pop_last();
+        }
+    }
+
+    /// Whether nothing at or after a time can be among them any more.
+    fn is_full_before(&self, ts: i64) -> bool {
+        self.readings.len() >= self.limit
+            && self
+                .readings
+                .last_key_value()
+                .is_some_and(|(last, _)| *last < ts)
+    }
+}
+
+impl SurrealStore {
+    pub(crate) async fn raw_readings(
+        &self,
+        series: &Series<'_>,
+    ) -> Result<Vec<PastReading>, StoreError> {
+        if series.ts.is_empty() || series.limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut tries = 0;
+        loop {
+            match self.find_readings(series).await {
+                Err(StoreError::Damaged(_) | StoreError::Refused(_)) if tries < RETRIES => {
+                    tries += 1;
+                }
+                Ok(found) => return Ok(found.readings.into_values().collect()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn find_readings(&self, series: &Series<'_>) -> Result<Found, StoreError> {
+        let mut found = Found::new(series.limit);
+        for (lane, _) in self.lanes().await? {
+            let history = self.lane_history(&lane).await?;
+            let born = self.born(&lane, series.twin).await?;
+            let wanted = Wanted::of(series, born);
+            self.find_young(&lane, &history, series, &wanted, &mut found)
+                .await?;
+            let (first, last) = (day_of(series.ts.start), day_of(series.ts.end - 1));
+            let mut days: BTreeMap<i64, Vec<&Arc<Head>>> = BTreeMap::new();
+            for head in history.days(Level::Day, first, last) {
+                days.entry(head.place.day).or_default().push(head);
+            }
+            for (day, parts) in days {
+                if found.is_full_before(day.saturating_mul(DAY_US)) {
+                    break;
+                }
+                for head in parts.into_iter().rev() {
+                    for row in self.wanted::<LastingReading>(&lane, head, &wanted).await? {
+                        found.older(row.into());
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What was not settled yet: the end of the journal, and recent segments.
+    async fn find_young(
+        &self,
+        lane: &str,
+        history: &LaneHistory,
+        series: &Series<'_>,
+        wanted: &Wanted<'_>,
+        found: &mut Found,
+    ) -> Result<(), StoreError> {
+        let from = wanted.life.unwrap_or(0).max(history.sealed);
+        if from < series.before
+            && let Some(row) = self.lane(lane).await?
+        {
+            let span = from..series.before;
+            self.packed(Kind::Journal, lane, &row.tables, span, |offset, bytes| {
+                codec::read_series(bytes, series, |reading| found.newer(reading.into()))
+                    .map_err(|error| located(Kind::Journal, lane, offset, &error))?;
+                Ok(ControlFlow::Continue(()))
+            })
+            .await?;
+        }
+        let mut recent: Vec<_> = history.of(Level::Recent).collect();
+        recent.sort_by_key(|head| head.place.part);
+        for head in recent.into_iter().rev() {
+            for row in self.wanted::<SealedReading>(lane, head, wanted).await? {
+                if row.offset < wanted.before {
+                    found.older(row.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of a segment that are wanted.
+    async fn wanted<R: Row>(
+        &self,
+        lane: &str,
+        head: &Head,
+        wanted: &Wanted<'_>,
+    ) -> Result<Vec<R>, StoreError> {
+        let Range { start, end } = wanted.ts;
+        if head.to < start || head.from >= end {
+            return Ok(Vec::new());
+        }
+        let index = self.index(lane, head).await?;
+        let numbers = index.iter().zip(0_u64..).filter(|(entry, _)| {
+            entry.may_hold(wanted.twin, wanted.telemetry) && entry.to >= start && entry.from < end
+        });
+        let numbers: Vec<u64> = numbers.map(|(_, number)| number).collect();
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut rows = Vec::new();
+        for block in self.blocks::<R>(lane, head, &numbers).await? {
+            let mut of_it = Vec::with_capacity(block.rows.len());
+            for (series, count) in &block.runs {
+                let is = *series.twin == *wanted.twin
+                    && *series.telemetry == *wanted.telemetry
+                    && wanted.life.is_none_or(|life| series.life == life);
+                of_it.extend(std::iter::repeat_n(is, *count));
+            }
+            let picked = block.rows.into_iter().zip(of_it);
+            let picked = picked.filter(|(row, is)| *is && wanted.ts.contains(&row.ts()));
+            rows.extend(picked.map(|(row, _)| row));
+        }
+        Ok(rows)
+    }
+
+    /// All rows of one series of a segment.
+    pub(super) async fn rows_of<R: Row>(
+        &self,
+        lane: &str,
+        head: &Head,
+        series: &SeriesName,
+    ) -> Result<Vec<R>, StoreError> {
+        let wanted = Wanted {
+            twin: &series.twin,
+            telemetry: &series.telemetry,
+            life: Some(series.life),
+            ts: i64::MIN..i64::MAX,
+            before: u64::MAX,
+        };
+        self.wanted(lane, head, &wanted).await
+    }
+
+    pub(crate) async fn summed(
+        &self,
+        series: &Series<'_>,
+        every: i64,
+    ) -> Result<Vec<Bucket>, StoreError> {
+        if series.ts.is_empty() || series.limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut tries = 0;
+        loop {
+            match self.sum_up(series, every).await {
+                Err(StoreError::Damaged(_) | StoreError::Refused(_)) if tries < RETRIES => {
+                    tries += 1;
+                }
+                summed => return summed,
+            }
+        }
+    }
+
+    async fn sum_up(&self, series: &Series<'_>, every: i64) -> Result<Vec<Bucket>, StoreError> {
+        let mut buckets = Vec::new();
+        // One lane a realm is written so far; several would have to be merged by time.
+        for (lane, _) in self.lanes().await? {
+            let history = self.lane_history(&lane).await?;
+            let born = self.born(&lane, series.twin).await?;
+            let wanted = Wanted::of(series, born);
+            let mut young = Found::new(usize::MAX);
+            self.find_young(&lane, &history, series, &wanted, &mut young)
+                .await?;
+            let (first, last) = (day_of(series.ts.start), day_of(series.ts.end - 1));
+            let mut days: BTreeSet<i64> = young.readings.keys().map(|ts| day_of(*ts)).collect();
+            let written: BTreeSet<i64> = days.clone();
+            for level in [Level::Day, Level::Minutes, Level::Hours] {
+                days.extend(history.days(level, first, last).map(|head| head.place.day));
+            }
+            for day in days {
+                if buckets.len() > series.limit {
+                    break;
+                }
+                let kept = match level_for(every, &series.ts, day) {
+                    Some(level) if !written.contains(&day) => {
+                        self.kept_sums(&lane, &history, level, day, &wanted).await?
+                    }
+                    _ => Vec::new(),
+                };
+                if !kept.is_empty() {
+                    for sum in &kept {
+                        gather(&mut buckets, sum, every);
+                    }
+                    continue;
+                }
+                let points = self.points(&lane, &history, day, &wanted, &young).await?;
+                for (ts, value) in points {
+                    let bucket = Bucket::new(window_start(ts, every), value);
+                    gather(&mut buckets, &bucket, every);
+                }
+            }
+        }
+        buckets.truncate(series.limit);
+        Ok(buckets)
+    }
+
+    /// The sums that were kept of a series on a day: those of the latest part that has any.
+    async fn kept_sums(
+        &self,
+        lane: &str,
+        history: &LaneHistory,
+        level: Level,
+        day: i64,
+        wanted: &Wanted<'_>,
+    ) -> Result<Vec<Bucket>, StoreError> {
+        let heads: Vec<_> = history.days(level, day, day).collect();
+        for head in heads.into_iter().rev() {
+            let sums = self.wanted::<Bucket>(lane, head, wanted).await?;
+            if !sums.is_empty() {
+                return Ok(sums);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The numbers of a series on a day, by time.
+    async fn points(
+        &self,
+        lane: &str,
+        history: &LaneHistory,
+        day: i64,
+        wanted: &Wanted<'_>,
+        young: &Found,
+    ) -> Result<BTreeMap<i64, f64>, StoreError> {
+        let mut points = BTreeMap::new();
+        for head in history.days(Level::Day, day, day) {
+            for row in self.wanted::<LastingReading>(lane, head, wanted).await? {
+                points.insert(row.ts, number(&row.value));
+            }
+        }
+        let start = day.saturating_mul(DAY_US);
+        let end = start.saturating_add(DAY_US);
+        let young = young.readings.range(start..end);
+        points.extend(young.map(|(ts, reading)| (*ts, number(&reading.value))));
+        let numbers = points.into_iter().filter_map(|(ts, n)| Some((ts, n?)));
+        Ok(numbers.collect())
+    }
+}
+
+/// The level whose sums windows of a length are made of, if a range cuts none of a day apart.
+fn level_for(every: i64, ts: &Range<i64>, day: i64) -> Option<Level> {
+    let (level, length) = match every {
+        every if every % HOUR_US == 0 => (Level::Hours, HOUR_US),
+        every if every % MINUTE_US == 0 => (Level::Minutes, MINUTE_US),
+        _ => return None,
+    };
+    let start = day.saturating_mul(DAY_US);
+    let end = start.saturating_add(DAY_US);
+    let whole = |at: i64| at <= start || at >= end || window_start(at, length) == at;
+    (whole(ts.start) && whole(ts.end)).then_some(level)
+}
