@@ -32,6 +32,8 @@ pub const MAX_EXECUTION: Duration = Duration::from_secs(10);
 pub const MAX_PAGE: usize = 1_000;
 /// `first` where the query says nothing.
 pub const DEFAULT_PAGE: usize = 50;
+/// Shortest window by which history is summed up.
+pub const MIN_WINDOW: Duration = Duration::from_secs(1);
 /// Most series whose history one answer holds.
 pub const MAX_SERIES: usize = 200;
 /// Most conditions of one `where`.

@@ -30,3 +30,4 @@ pub use model::{
 };
 pub use pack::{Pack, Source};
 pub use schema::{EnumSchema, EnumValue, Field, GeometryKind, Misfit, Schema, Value};
+pub use value::exact_duration;

@@ -82,6 +82,14 @@ fn instant_text(micros: i64) -> String {
         .map_or_else(|_| micros.to_string(), |instant| instant.to_string())
 }
 
+/// The length of an ISO 8601 duration whose length is always the same: one of weeks, days of 24
+/// hours, hours, minutes and seconds. `None` for others, and for negative ones.
+pub fn exact_duration(text: &str) -> Option<std::time::Duration> {
+    let span: jiff::Span = text.parse().ok()?;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    std::time::Duration::try_from(span.to_duration(days).ok()?).ok()
+}
+
 fn time_text(micros: i64) -> String {
     civil::Time::midnight()
         .checked_add(jiff::SignedDuration::from_micros(micros))

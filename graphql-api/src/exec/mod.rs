@@ -27,7 +27,7 @@ use twin_core::{Position, Principal, View};
 
 pub(crate) use self::change::{Event, Subject, Watch};
 pub(crate) use self::cost::Cost;
-pub(crate) use self::history::History;
+pub(crate) use self::history::{Aggregate, History};
 use self::page::Clock;
 use self::plan::Planner;
 pub(crate) use self::run::write_json;

@@ -9,17 +9,19 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::Pos;
 use async_graphql::parser::types::SelectionSet;
 use ontology::{ClassId, RelationshipId, Schema, Value};
 use twin_core::Direction;
 
+use super::history::Aggregate;
 use super::select::{Ask, Merged};
 use super::variables::shown as shown_json;
 use crate::api::{Api, Shown, TwinType, shown};
 use crate::error::Fault;
-use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
+use crate::limits::{DEFAULT_PAGE, MAX_PAGE, MIN_WINDOW};
 
 /// What planning needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +144,8 @@ pub(crate) struct HistoryPlan<'q> {
     /// Times of measurement, microseconds since 1970.
     pub(crate) ts: Range<i64>,
     pub(crate) first: usize,
+    /// Length of windows and what becomes of their readings; without it readings come as they are.
+    pub(crate) windows: Option<(Duration, Aggregate)>,
     pub(crate) fields: Vec<Field<'q, PastPart>>,
 }
 
@@ -402,6 +406,7 @@ impl<'q> Planner<'q> {
         let from = instant("from")?.ok_or_else(|| Fault::invalid("`from` is required"))?;
         let to = instant("to")?.unwrap_or(i64::MAX);
         let first = self.ask.count(merged.field, "first", MAX_PAGE, MAX_PAGE)?;
+        let windows = self.windows(merged)?;
         let fields = self.object(&merged.sets, "PastReading", |part| match part.name() {
             "value" => PastPart::Value,
             "unit" => PastPart::Unit,
@@ -412,8 +417,36 @@ impl<'q> Planner<'q> {
         Ok(HistoryPlan {
             ts: from..to,
             first,
+            windows,
             fields,
         })
+    }
+
+    fn windows(self, merged: &Merged<'q>) -> Result<Option<(Duration, Aggregate)>, Fault> {
+        let aggregate = self.ask.argument(merged.field, "aggregate");
+        let Some(every) = self.ask.argument(merged.field, "every") else {
+            return match aggregate {
+                None => Ok(None),
+                Some(_) => Err(Fault::invalid(
+                    "`aggregate` needs `every`, the length of its windows, such as \"PT1H\"",
+                )),
+            };
+        };
+        let length = every.as_str().and_then(ontology::exact_duration);
+        let length = length.filter(|length| *length >= MIN_WINDOW);
+        let Some(length) = length else {
+            return Err(Fault::invalid(format!(
+                "`every` is an ISO 8601 duration of weeks, days, hours, minutes or seconds, at least \
+                 {} s, such as \"PT15M\", not {}",
+                MIN_WINDOW.as_secs(),
+                shown_json(&every)
+            )));
+        };
+        let aggregate = aggregate.as_ref().and_then(serde_json::Value::as_str);
+        let named = Aggregate::ALL
+            .into_iter()
+            .find(|(name, ..)| Some(*name) == aggregate);
+        Ok(Some((length, named.map_or(Aggregate::Mean, |(_, a, _)| a))))
     }
 
     /// What is asked of a connection whose types begin with `prefix`.

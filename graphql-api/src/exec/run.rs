@@ -15,7 +15,7 @@ use twin_core::{
 };
 
 use super::change::{ChangePart, EdgePart as EdgeChangePart, Event, RecordedPart, Subject};
-use super::history::History;
+use super::history::{Aggregate, History};
 use super::order::Order;
 use super::page::{self, Clock, Page, Row};
 use super::plan::{
@@ -485,11 +485,16 @@ impl<'v, 'q> Run<'v, 'q> {
                 match part.kind {
                     PastPart::Typename => run.quoted("PastReading"),
                     PastPart::Value => run.value(&Show::Plain, &reading.value)?,
-                    PastPart::Unit => run.json(&telemetry.unit.as_deref()),
+                    PastPart::Unit => match plan.windows {
+                        // How many there are is no length, weight or heat.
+                        Some((_, Aggregate::Count)) => run.json(&()),
+                        _ => run.json(&telemetry.unit.as_deref()),
+                    },
                     PastPart::Ts => run.value(&Show::Plain, &Value::DateTime(reading.ts))?,
-                    PastPart::Arrived => {
-                        run.value(&Show::Plain, &Value::DateTime(reading.arrived))?;
-                    }
+                    PastPart::Arrived => match reading.arrived {
+                        Some(arrived) => run.value(&Show::Plain, &Value::DateTime(arrived))?,
+                        None => run.json(&()),
+                    },
                 }
                 Ok(())
             })

@@ -24,6 +24,7 @@ use async_graphql::dynamic::{
 use ontology::{Class, Property, Telemetry};
 
 use crate::api::{Api, TwinType};
+use crate::exec::Aggregate;
 use crate::frame::FrameExtension;
 use crate::limits::{DEFAULT_PAGE, MAX_NESTING, MAX_PAGE};
 
@@ -338,23 +339,47 @@ fn twin_types(types: &mut Types) -> Result<(), SchemaError> {
                             &format!("How many at most; {MAX_PAGE} is the largest."),
                         )
                         .default_value(Value::from(MAX_PAGE)),
-                    ),
+                    )
+                    .argument(inputs::input(
+                        "every",
+                        TypeRef::named("Duration"),
+                        "Sums readings up by windows of this length, aligned to 1970-01-01T00:00Z, \
+                         instead of giving each; windows without a reading are left out.",
+                    ))
+                    .argument(inputs::input(
+                        "aggregate",
+                        TypeRef::named("HistoryAggregate"),
+                        "What becomes of the readings of a window; the mean if nothing is said.",
+                    )),
             ),
+    )?;
+    let aggregates = Aggregate::ALL.into_iter();
+    types.add(
+        of,
+        aggregates.fold(
+            Enum::new("HistoryAggregate")
+                .description("What becomes of the readings of a window of time."),
+            |list, (name, _, about)| list.item(EnumItem::new(name).description(about)),
+        ),
     )?;
     types.add(
         of,
         Object::new("PastReading")
-            .description("An earlier measurement of a twin.")
-            .field(
-                field("value", TypeRef::named_nn("JSON"))
-                    .description("What was measured, as the model's schema says."),
-            )
+            .description("An earlier measurement of a twin, or what became of those of a window.")
+            .field(field("value", TypeRef::named_nn("JSON")).description(
+                "What was measured, as the model's schema says, or what `aggregate` says.",
+            ))
             .field(
                 field("unit", TypeRef::named(TypeRef::STRING))
                     .description("Unit of the value, where the model gives one."),
             )
-            .field(field("ts", TypeRef::named_nn("DateTime")).description("When it was measured."))
-            .field(field("arrived", TypeRef::named_nn("DateTime")).description("When it arrived.")),
+            .field(
+                field("ts", TypeRef::named_nn("DateTime"))
+                    .description("When it was measured, or where the window begins."),
+            )
+            .field(field("arrived", TypeRef::named("DateTime")).description(
+                "When it arrived, of readings from before today to the second; null for a window.",
+            )),
     )
 }
 

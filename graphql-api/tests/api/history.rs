@@ -77,6 +77,18 @@ async fn history_that_cannot_be_answered_is_refused() {
     };
     for (arguments, code) in [
         ("from: \"yesterday\"", "INVALID_INPUT"),
+        (
+            "from: \"2026-01-01T00:00:00Z\", every: \"P1M\"",
+            "INVALID_INPUT",
+        ),
+        (
+            "from: \"2026-01-01T00:00:00Z\", every: \"PT0.1S\"",
+            "INVALID_INPUT",
+        ),
+        (
+            "from: \"2026-01-01T00:00:00Z\", aggregate: MAX",
+            "INVALID_INPUT",
+        ),
         ("from: \"2026-01-01T00:00:00Z\", first: 1001", "TOO_COSTLY"),
         ("to: \"2026-01-01T00:00:00Z\"", "INVALID_INPUT"),
     ] {
@@ -110,5 +122,39 @@ async fn history_that_cannot_be_answered_is_refused() {
     assert_eq!(
         answer["data"]["twin"]["heat"]["history"],
         json!([{"value": 1.0}])
+    );
+}
+
+#[tokio::test]
+async fn history_is_summed_up_by_windows() {
+    let world = World::small().await;
+    let readings = [(10, 4.0), (50, 1.0), (59, 7.0), (60, 2.0), (200, 5.0)];
+    record(&world, "s:1", &readings).await;
+    let from = "from: \"1970-01-01T00:00:00Z\", to: \"1970-01-02T00:00:00Z\", every: \"PT1M\"";
+    for (aggregate, values) in [
+        ("", vec![4.0, 2.0, 5.0]),
+        (", aggregate: MEAN", vec![4.0, 2.0, 5.0]),
+        (", aggregate: MIN", vec![1.0, 2.0, 5.0]),
+        (", aggregate: MAX", vec![7.0, 2.0, 5.0]),
+        (", aggregate: SUM", vec![12.0, 2.0, 5.0]),
+        (", aggregate: LAST", vec![7.0, 2.0, 5.0]),
+        (", aggregate: EXTREMES", vec![1.0, 7.0, 2.0, 5.0]),
+    ] {
+        let found = history(&world, &format!("{from}{aggregate}")).await;
+        let found: Vec<_> = found
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| &p["value"])
+            .collect();
+        assert_eq!(found, values, "{aggregate}");
+    }
+    let counts = history(&world, &format!("{from}, aggregate: COUNT, first: 2")).await;
+    assert_eq!(
+        counts,
+        json!([
+            {"__typename": "PastReading", "ts": "1970-01-01T00:00:00Z", "value": 3, "unit": null, "arrived": null},
+            {"__typename": "PastReading", "ts": "1970-01-01T00:01:00Z", "value": 1, "unit": null, "arrived": null},
+        ])
     );
 }
