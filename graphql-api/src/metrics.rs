@@ -194,7 +194,7 @@ struct TwinCollector {
 
 impl Collector for TwinCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let counters = self.twin.counters();
+        let (counters, tended) = (self.twin.counters(), self.twin.tended());
         let counts = [
             ("twin_groups", "Groups made durable", &counters.groups),
             (
@@ -212,6 +212,41 @@ impl Collector for TwinCollector {
                 "twin_refused",
                 "Commits and readings refused",
                 &counters.refused,
+            ),
+            (
+                "twin_history_rounds",
+                "Times that history was tended",
+                &tended.rounds,
+            ),
+            (
+                "twin_history_failures",
+                "Times that tending history failed; it is tried again",
+                &tended.failures,
+            ),
+            (
+                "twin_history_sealed",
+                "Readings sealed into history",
+                &tended.sealed,
+            ),
+            (
+                "twin_history_replaced",
+                "Readings that a later one of the same time replaced in history",
+                &tended.replaced,
+            ),
+            (
+                "twin_history_settled",
+                "Readings brought into their day",
+                &tended.settled,
+            ),
+            (
+                "twin_history_expired",
+                "Readings of days that retention had passed when they were settled",
+                &tended.expired,
+            ),
+            (
+                "twin_history_dropped",
+                "Tables of history and of the logs that retention dropped",
+                &tended.dropped,
             ),
         ];
         for (name, help, count) in counts {
@@ -252,6 +287,11 @@ impl Collector for TwinCollector {
                 gauge(limit),
             ),
             ("twin_writes", "Whether the twin writes", writes),
+            (
+                "twin_log_floor",
+                "Offset below which nothing can be followed any more, since the start",
+                i64::try_from(tended.floor.load(Relaxed)).unwrap_or(i64::MAX),
+            ),
         ];
         for (name, help, value) in gauges {
             let shown = ConstGauge::new(value);

@@ -494,6 +494,8 @@ fn start(dir: &Path) -> Start {
         .dir(dir)
         .env("TWIN_STORE__WRITE_BUFFER_MIB", "1")
         .env("TWIN_STORE__LOG", "info")
+        // So that kills come while readings are sealed and segments merged, too.
+        .env("TWIN_HISTORY__TEND_SECS", "1")
 }
 
 /// What a number of kills of one folder came to.
