@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 use crate::change::{DeadLetter, EdgeState, MAX_LETTER_BYTES, Recorded, TwinState};
 use crate::commit::{Commit, Readings, Receipt, Refusal};
 use crate::committer::{
-    Committer, Counters, PERMIT_BYTES, QUEUE_BYTES, QUEUE_REQUESTS, Receipts, Request, Shared, Work,
+    Committer, Counters, PERMIT_BYTES, QUEUE_BYTES, QUEUE_REQUESTS, Receipts, Request, Shared,
+    Trial, Work,
 };
 use crate::door::{self, Interner};
 use crate::follow::{CATCH_UP_READERS, FollowEnd, Follower, Recent};
@@ -185,9 +186,14 @@ impl Twin {
     ///
     /// Answers how many changes it would make.
     pub fn dry_run(&self, commit: &Commit) -> Result<u64, Refusal> {
-        let live = self.inner.shared.live.load_full();
-        let (steps, _) = door::check_commit(&live.ontology, commit)?;
-        crate::committer::dry_run(live, &commit.principal, &steps)
+        self.trial()
+            .commit(commit)
+            .map(|changes| changes.len() as u64)
+    }
+
+    /// A copy of this instant on which several commits can be tried.
+    pub fn trial(&self) -> Trial {
+        Trial::new(self.inner.shared.live.load_full())
     }
 
     /// Records readings, all or none. Durable and visible to [`Twin::view`] when it answers.

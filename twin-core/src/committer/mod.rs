@@ -11,6 +11,7 @@
 
 mod apply;
 mod group;
+mod trial;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 pub use self::apply::{MAX_CHANGE_BYTES, MAX_CHANGES, MAX_DETACHED, MAX_REMOVALS};
 use self::group::Draft;
+pub use self::trial::Trial;
 use crate::change::{DeadLetter, Group, KeptReceipt};
 use crate::commit::{Idempotency, Receipt, Refusal};
 use crate::door::{ReadStep, Step};
@@ -399,15 +401,6 @@ impl Receipts {
             .get(&(principal.clone(), Arc::clone(&asked.key)))
             .filter(|kept| now - kept.at <= RECEIPT_LIFE_US)
     }
-}
-
-/// Applies checked steps to a copy of this instant; answers how many changes they make.
-pub(crate) fn dry_run(
-    live: Arc<Live>,
-    principal: &Principal,
-    steps: &[Step],
-) -> Result<u64, Refusal> {
-    Draft::new(live, 0, 0).commit(principal, steps)
 }
 
 #[cfg(test)]
