@@ -6,13 +6,15 @@
 //! - The same file again changes nothing.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
-use twin_core::{Twin, View};
+use twin_core::{Trial, Twin, View};
 
+use crate::batch::{Target, Tried};
 use crate::build::{Built, build, build_set};
+use crate::difference::Difference;
 use crate::error::{Failure, ImportError};
 use crate::formats::{FileError, Format, Item, RawGeometry, Reader, Wanted};
 use crate::load::{Progress, load};
@@ -41,8 +43,35 @@ pub async fn import(
     folders: &Folders,
     mut progress: impl FnMut(Progress) + Send,
 ) -> Result<Report, Failure> {
+    run(&Target::Twin(twin), mapping, folders, &mut progress).await
+}
+
+/// Says what an import of a set would change, and tries it on a copy of the twin: the next set that
+/// is tried on it finds what this one would have made.
+///
+/// # Errors
+/// As [`import`], except that nothing is committed.
+pub async fn dry_run(
+    trial: &mut Trial,
+    mapping: Arc<Mapping>,
+    folders: &Folders,
+    mut progress: impl FnMut(Progress) + Send,
+    mut tell: impl FnMut(&Difference) + Send,
+) -> Result<Report, Failure> {
+    let tell = &mut tell;
+    let target = Target::Trial(Mutex::new(Tried { trial, tell }));
+    run(&target, mapping, folders, &mut progress).await
+}
+
+async fn run(
+    target: &Target<'_>,
+    mapping: Arc<Mapping>,
+    folders: &Folders,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Report, Failure> {
     let mut report = Report {
         set: Arc::clone(&mapping.set),
+        dry_run: matches!(target, Target::Trial(_)),
         ..Report::default()
     };
     let Some((path, format)) = mapping.find(folders) else {
@@ -69,13 +98,13 @@ pub async fn import(
     let expected = reader.expected();
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     let reading = tokio::task::spawn_blocking(move || read(reader, &sender));
-    let once = build_set(&mapping, &twin.view());
+    let once = build_set(&mapping, &target.view());
     let chunks = stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|chunk| (chunk, receiver))
     });
     let built = chunks
         .map(|chunk: Chunk| {
-            let (mapping, view) = (Arc::clone(&mapping), twin.view());
+            let (mapping, view) = (Arc::clone(&mapping), target.view());
             async move {
                 let items = chunk?;
                 blocking(move || build_chunk(&items, &mapping, &view)).await
@@ -83,7 +112,7 @@ pub async fn import(
         })
         .buffered(BUILDERS);
     let source = stream::iter(once.map(|once| Ok(vec![once]))).chain(built);
-    let done = load(twin, report, expected, source, &mut progress).await;
+    let done = load(target, report, expected, source, progress).await;
     // The reader ends by itself: at the end of its file, or when nobody takes its chunks.
     match reading.await {
         Ok(()) => done,

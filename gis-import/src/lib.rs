@@ -14,7 +14,9 @@
 
 #![forbid(unsafe_code)]
 
+mod batch;
 mod build;
+mod difference;
 mod error;
 pub mod formats;
 mod import;
@@ -25,11 +27,12 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+pub use difference::{Difference, Edit, Relation};
 pub use error::{Failure, ImportError};
-pub use import::import;
+pub use import::{dry_run, import};
 pub use load::{
     BATCH_BYTES, BATCH_OPERATIONS, BATCHES_IN_FLIGHT, MAX_DEFERRED, MAX_TWINS, Progress,
 };
 pub use mapping::{Folders, Mapping, MappingError};
 pub use population::{DEFAULT_PERSONS, MAX_HOMES, MAX_PERSONS, Population, populate};
-pub use report::{MAX_LISTED, MAX_REASONS, Note, Notes, Report};
+pub use report::{Counts, LISTED_IN_TEXT, MAX_LISTED, MAX_REASONS, Note, Notes, Report};

@@ -1,9 +1,10 @@
-//! Units into commits: batches in flight, split until a culprit is refused alone, all counted.
+//! Units into batches, so many of them in flight, and everything counted.
 //!
 //! # Invariants
-//! - Batches are handed to the twin in the order of the source, at most [`BATCHES_IN_FLIGHT`] at a
-//!   time, each of at most [`BATCH_OPERATIONS`] and about [`BATCH_BYTES`].
-//! - One refused unit never keeps another one out.
+//! - Batches are handed on in the order of the source, at most [`BATCHES_IN_FLIGHT`] at a time, each
+//!   of at most [`BATCH_OPERATIONS`] and about [`BATCH_BYTES`].
+//! - What the twin says already is not written again: an import that was cut off goes on with what
+//!   is missing, and a repeated one changes nothing.
 //! - A relationship whose target is not there yet is tried again after everything else, so a
 //!   source need not be sorted; at most [`MAX_DEFERRED`] wait.
 //! - When the twin stops writing, loading stops: what was acknowledged is in the report.
@@ -13,8 +14,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
-use twin_core::{Commit, Operation, Position, Principal, Refusal, Twin, TwinId};
+use twin_core::TwinId;
 
+use crate::batch::{Outcome, Target, commit, commit_deferred, note};
 use crate::build::{Built, Link, Unit};
 use crate::error::{Failure, ImportError};
 use crate::mapping::Per;
@@ -30,9 +32,8 @@ pub const BATCHES_IN_FLIGHT: usize = 3;
 pub const MAX_DEFERRED: usize = 1_000_000;
 /// Most twins of one set: their ids are kept to find duplicates.
 pub const MAX_TWINS: usize = 20_000_000;
-
-/// Who commits.
-const PRINCIPAL: &str = "import";
+/// Most relationships of a set's known twins that are remembered, so that each is asked for once.
+const MAX_KNOWN_LINKS: usize = 1_000_000;
 
 /// How far an import is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,23 +48,9 @@ pub struct Progress {
     pub refused: u64,
 }
 
-/// What became of a batch.
-#[derive(Default)]
-struct Outcome {
-    created: u64,
-    updated: u64,
-    unchanged: u64,
-    related: u64,
-    changes: u64,
-    refused: Vec<Note>,
-    warnings: Vec<Note>,
-    deferred: Vec<(String, Link)>,
-    stopped: Option<Refusal>,
-}
-
 /// Commits everything that `source` gives; the report is the one given, filled in.
 pub(crate) async fn load(
-    twin: &Twin,
+    target: &Target<'_>,
     report: Report,
     expected: Option<u64>,
     source: impl Stream<Item = Result<Vec<Built>, ImportError>>,
@@ -74,6 +61,7 @@ pub(crate) async fn load(
         report,
         expected,
         seen: HashSet::new(),
+        linked: HashSet::new(),
         pending: Vec::new(),
         pending_operations: 0,
         pending_bytes: 0,
@@ -93,7 +81,7 @@ pub(crate) async fn load(
             chunk = source.next(), if room => match chunk {
                 Some(Ok(built)) => {
                     for batch in loader.accept(built) {
-                        in_flight.push_back(commit(twin, batch));
+                        in_flight.push_back(commit(target, batch));
                     }
                 }
                 Some(Err(error)) => loader.error = Some(error),
@@ -104,7 +92,7 @@ pub(crate) async fn load(
         progress(loader.progress());
     }
     if !loader.stopped() && !loader.pending.is_empty() {
-        in_flight.push_back(commit(twin, std::mem::take(&mut loader.pending)));
+        in_flight.push_back(commit(target, std::mem::take(&mut loader.pending)));
     }
     while let Some(outcome) = in_flight.next().await {
         loader.take(outcome);
@@ -113,7 +101,7 @@ pub(crate) async fn load(
     while !loader.deferred.is_empty() && !loader.stopped() {
         let rest = loader.deferred.len().saturating_sub(BATCH_OPERATIONS);
         let last = loader.deferred.split_off(rest);
-        let outcome = commit_deferred(twin, last).await;
+        let outcome = commit_deferred(target, last).await;
         loader.take(outcome);
         progress(loader.progress());
     }
@@ -134,6 +122,8 @@ struct Loader {
     report: Report,
     expected: Option<u64>,
     seen: HashSet<TwinId>,
+    /// Relationships that features without twins of their own asked for.
+    linked: HashSet<(TwinId, Arc<str>, TwinId)>,
     pending: Vec<Unit>,
     pending_operations: usize,
     pending_bytes: usize,
@@ -162,8 +152,9 @@ impl Loader {
         for one in built {
             match one {
                 Built::Once(unit) => self.add(unit, &mut full),
-                Built::Unit { unit, warnings } => {
+                Built::Unit { mut unit, warnings } => {
                     self.report.read += 1;
+                    self.link_once(&mut unit);
                     for warning in warnings {
                         self.report.warnings.add(warning);
                     }
@@ -201,6 +192,23 @@ impl Loader {
         self.pending_operations += operations;
         self.pending_bytes += bytes;
         self.pending.push(unit);
+    }
+
+    /// Drops relationships of known twins that earlier features asked for: one may be said by
+    /// thousands of features.
+    fn link_once(&mut self, unit: &mut Unit) {
+        if !unit.puts.is_empty() || self.linked.len() >= MAX_KNOWN_LINKS {
+            return;
+        }
+        unit.links.retain(|link| {
+            let Link {
+                source,
+                name,
+                target,
+                optional: _,
+            } = link.clone();
+            self.linked.insert((source, name, target))
+        });
     }
 
     /// The unit without twins that others made already, or why it is a duplicate.
@@ -251,20 +259,20 @@ impl Loader {
 
     fn take(&mut self, outcome: Outcome) {
         let Outcome {
-            created,
-            updated,
-            unchanged,
+            classes,
             related,
+            already_related,
             changes,
             refused,
             warnings,
             deferred,
             stopped,
         } = outcome;
-        self.report.created += created;
-        self.report.updated += updated;
-        self.report.unchanged += unchanged;
+        for (class, counts) in classes {
+            self.report.count(class, counts);
+        }
         self.report.related += related;
+        self.report.already_related += already_related;
         self.report.changes += changes;
         for note in refused {
             self.report.refused.add(note);
@@ -285,187 +293,6 @@ impl Loader {
             && !self.stopped()
         {
             self.error = Some(ImportError::Stopped(refusal));
-        }
-    }
-}
-
-fn note(place: String, link: &Link, reason: impl std::fmt::Display) -> Note {
-    let Link {
-        source,
-        name,
-        target,
-        optional: _,
-    } = link;
-    Note {
-        place,
-        twin: Some(source.as_str().into()),
-        kind: "a relationship that cannot be",
-        reason: format!("without {name} to {target}: {reason}"),
-    }
-}
-
-fn operations(units: &[Unit]) -> Vec<Operation> {
-    let puts = units.iter().flat_map(|unit| &unit.puts);
-    let puts = puts.map(|(_, put)| Operation::Upsert(put.clone()));
-    // Relationships come last, so that twins of one batch may relate to each other either way.
-    puts.chain(units.iter().flat_map(|unit| &unit.links).map(relate))
-        .collect()
-}
-
-fn relate(link: &Link) -> Operation {
-    let Link {
-        source,
-        name,
-        target,
-        optional: _,
-    } = link.clone();
-    Operation::Relate {
-        source,
-        name,
-        target,
-        set: Vec::new(),
-        expect: None,
-        replace: true,
-    }
-}
-
-/// Whether the twin stopped, as opposed to this commit being refused.
-fn stops(refusal: &Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::Unavailable(_) | Refusal::OutcomeUnknown(_)
-    )
-}
-
-async fn send(twin: &Twin, operations: Vec<Operation>) -> Result<u64, Refusal> {
-    let principal = Principal::system(PRINCIPAL);
-    let commit = Commit {
-        principal,
-        idempotency: None,
-        operations,
-    };
-    twin.commit(commit).await.map(|receipt| receipt.changes)
-}
-
-/// Commits a batch, or the parts of it that can be.
-async fn commit(twin: &Twin, batch: Vec<Unit>) -> Outcome {
-    let mut outcome = Outcome::default();
-    let mut parts = vec![batch];
-    while let Some(mut part) = parts.pop() {
-        let before = revisions(twin, &part);
-        match send(twin, operations(&part)).await {
-            Ok(changes) => {
-                outcome.changes += changes;
-                outcome.related += part.iter().map(|unit| unit.links.len() as u64).sum::<u64>();
-                outcome.count(&before, &revisions(twin, &part));
-            }
-            Err(refusal) if stops(&refusal) => {
-                outcome.stopped = Some(refusal);
-                return outcome;
-            }
-            Err(_) if part.len() > 1 => {
-                let second = part.split_off(part.len() / 2);
-                parts.extend([second, part]);
-            }
-            Err(refusal) => {
-                let Some(unit) = part.pop() else { continue };
-                if unit.puts.is_empty() || unit.links.is_empty() {
-                    outcome.refuse(unit, &refusal);
-                    continue;
-                }
-                // The twins alone may do: the targets may come later in the source.
-                let Unit { place, puts, links } = unit;
-                outcome
-                    .deferred
-                    .extend(links.into_iter().map(|link| (place.clone(), link)));
-                parts.push(vec![Unit {
-                    place,
-                    puts,
-                    links: Vec::new(),
-                }]);
-            }
-        }
-    }
-    outcome
-}
-
-/// Relates what waited for its target.
-async fn commit_deferred(twin: &Twin, links: Vec<(String, Link)>) -> Outcome {
-    let mut outcome = Outcome::default();
-    let mut parts = vec![links];
-    while let Some(mut part) = parts.pop() {
-        match send(twin, part.iter().map(|(_, link)| relate(link)).collect()).await {
-            Ok(changes) => {
-                outcome.changes += changes;
-                outcome.related += part.len() as u64;
-            }
-            Err(refusal) if stops(&refusal) => {
-                outcome.stopped = Some(refusal);
-                return outcome;
-            }
-            Err(_) if part.len() > 1 => {
-                let second = part.split_off(part.len() / 2);
-                parts.extend([second, part]);
-            }
-            Err(refusal) => {
-                for (place, link) in part {
-                    let note = note(place, &link, &refusal);
-                    let notes = if link.optional {
-                        &mut outcome.warnings
-                    } else {
-                        &mut outcome.refused
-                    };
-                    notes.push(note);
-                }
-            }
-        }
-    }
-    outcome
-}
-
-/// Where each twin of a part stands, `None` for one that does not exist.
-fn revisions(twin: &Twin, part: &[Unit]) -> Vec<Option<Position>> {
-    let view = twin.view();
-    let puts = part.iter().flat_map(|unit| &unit.puts);
-    puts.map(|(_, put)| view.twin(&put.id).map(|found| view.revision(found)))
-        .collect()
-}
-
-impl Outcome {
-    fn count(&mut self, before: &[Option<Position>], after: &[Option<Position>]) {
-        for (before, after) in before.iter().zip(after) {
-            match before {
-                None => self.created += 1,
-                Some(_) if before == after => self.unchanged += 1,
-                Some(_) => self.updated += 1,
-            }
-        }
-    }
-
-    /// A unit of twins alone or of relationships alone was refused.
-    fn refuse(&mut self, unit: Unit, refusal: &Refusal) {
-        let Unit { place, puts, links } = unit;
-        let twins_gone = !puts.is_empty();
-        if let Some((_, put)) = puts.first() {
-            let kind = match refusal.reason() {
-                Refusal::Limited { .. } => "more than a limit allows",
-                Refusal::Violation(_) => "a rule of the model",
-                _ => "refused by the twin",
-            };
-            // Relationships of a refused twin are part of it, not refusals of their own.
-            self.deferred
-                .retain(|(_, link)| !puts.iter().any(|(_, put)| put.id == link.source));
-            let twin = Some(put.id.as_str().into());
-            self.refused.push(Note {
-                place: place.clone(),
-                twin,
-                kind,
-                reason: refusal.to_string(),
-            });
-        }
-        if !twins_gone {
-            self.deferred
-                .extend(links.into_iter().map(|link| (place.clone(), link)));
         }
     }
 }

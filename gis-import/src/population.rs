@@ -17,6 +17,7 @@ use ontology::{Class, Value};
 use serde_json::Value as Json;
 use twin_core::{Put, Twin, TwinId, View};
 
+use crate::batch::Target;
 use crate::build::{Built, Link, Unit};
 use crate::error::{Failure, ImportError};
 use crate::load::{Progress, load};
@@ -87,7 +88,7 @@ pub async fn populate(
             .collect::<Result<Vec<_>, _>>()
     });
     load(
-        twin,
+        &Target::Twin(twin),
         report,
         Some(persons.into()),
         stream::iter(chunks),

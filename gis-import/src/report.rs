@@ -41,11 +41,24 @@ pub struct Notes {
     pub listed: Vec<Note>,
 }
 
-/// What an import did.
+/// Twins by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// They were not there before.
+    pub created: u64,
+    /// They were there and changed, relationships included.
+    pub updated: u64,
+    /// They already were so.
+    pub unchanged: u64,
+}
+
+/// What an import did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Name of the set.
     pub set: Arc<str>,
+    /// Whether nothing was written: the counts say what an import would do.
+    pub dry_run: bool,
     /// The file that was read, empty where the set comes from none.
     pub file: String,
     /// Features read.
@@ -58,8 +71,12 @@ pub struct Report {
     pub updated: u64,
     /// Twins that already were so.
     pub unchanged: u64,
+    /// The same by class.
+    pub classes: BTreeMap<Arc<str>, Counts>,
     /// Relationships asked for and there now.
     pub related: u64,
+    /// Those of them that were there before.
+    pub already_related: u64,
     /// Changes that the twin recorded; 0 where everything already was so.
     pub changes: u64,
     /// Features and relationships that were refused.
@@ -96,22 +113,43 @@ impl Report {
         serde_json::to_value(self).unwrap_or_default()
     }
 
+    pub(crate) fn count(&mut self, class: Arc<str>, counts: Counts) {
+        let Counts {
+            created,
+            updated,
+            unchanged,
+        } = counts;
+        let sum = self.classes.entry(class).or_default();
+        sum.created += created;
+        sum.updated += updated;
+        sum.unchanged += unchanged;
+        self.created += created;
+        self.updated += updated;
+        self.unchanged += unchanged;
+    }
+
     /// Twins that are there now: created, updated or unchanged.
     pub fn twins(&self) -> u64 {
         self.created + self.updated + self.unchanged
     }
 }
 
-/// Refusals and warnings that the text form lists one by one.
-const LISTED_IN_TEXT: usize = 5;
+/// Refusals, and warnings, that the text form lists one by one.
+pub const LISTED_IN_TEXT: usize = 5;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.dry_run {
+            f.write_str("dry run of ")?;
+        }
         write!(
             f,
             "{}: {} read, {} created, {} updated, {} unchanged, {} relationships",
             self.set, self.read, self.created, self.updated, self.unchanged, self.related
         )?;
+        if self.already_related > 0 {
+            write!(f, " ({} there already)", self.already_related)?;
+        }
         if self.skipped > 0 {
             write!(f, ", {} skipped", self.skipped)?;
         }
@@ -120,6 +158,9 @@ impl fmt::Display for Report {
             write!(f, ", {} warnings", self.warnings.count)?;
         }
         write!(f, " in {:.1} s", self.elapsed.as_secs_f64())?;
+        if self.changes == 0 {
+            f.write_str("; nothing changed")?;
+        }
         for (what, notes) in [("refused", &self.refused), ("warning", &self.warnings)] {
             for (kind, count) in &notes.by_kind {
                 write!(f, "\n  {what}: {count} x {kind}")?;

@@ -1,5 +1,7 @@
 //! Sets through mappings into a twin in memory.
 
+mod dry_run;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -174,6 +174,12 @@ pub(crate) enum ConfigError {
 }
 
 impl Config {
+    /// The folder of source data, where there is one.
+    pub(crate) fn data(&self) -> Option<PathBuf> {
+        let data = &self.twin.data;
+        data.is_dir().then(|| data.clone())
+    }
+
     /// Reads the file (`twin.toml` here, if none is named and there is one) and the environment.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let path = file.unwrap_or(Path::new("twin.toml"));

@@ -49,7 +49,7 @@ pub(crate) async fn run(config: Config, json: bool) -> Result<ExitCode, Failure>
 /// Imports what the plan names; answers the attribution of it and where to go next.
 async fn fill(nation: &Nation) -> Result<(Vec<String>, Vec<String>), Failure> {
     let plan = plan(nation)?;
-    let has_data = nation.data().is_some();
+    let has_data = nation.config.data().is_some();
     let sets = if has_data { &plan.data } else { &plan.facts };
     if !has_data {
         output::note(&format!(
@@ -62,7 +62,7 @@ async fn fill(nation: &Nation) -> Result<(Vec<String>, Vec<String>), Failure> {
     }
     let mut attribution = Vec::new();
     for set in sets {
-        let mapping = import::mapping(nation, set)?;
+        let mapping = import::mapping(&nation.config, &nation.ontology, set)?;
         let line = format!("{}: {}", mapping.title, mapping.attribution);
         if !mapping.attribution.is_empty() && !attribution.contains(&line) {
             attribution.push(line);

@@ -4,16 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use gis_import::{Folders, Mapping, Progress, Report};
+use gis_import::{Folders, LISTED_IN_TEXT, Mapping, Progress, Report};
 use indicatif::ProgressBar;
+use ontology::Ontology;
 
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::nation::Nation;
 use crate::output;
 
-/// Refusals and warnings shown of one set; all are in the JSON report, as far as it lists them.
-const SHOWN: usize = 20;
 const DONE_WITH_REFUSALS: u8 = 3;
 
 /// `twin import`.
@@ -21,22 +20,21 @@ pub(crate) async fn run(config: Config, sets: &[String], json: bool) -> Result<E
     let nation = Nation::open(config).await?;
     let done = all(&nation, sets, json).await;
     nation.close().await?;
-    let refused = done?;
-    Ok(if refused {
+    done.map(exit_code)
+}
+
+/// How the command ends where something was refused, or nothing.
+pub(crate) fn exit_code(refused: bool) -> ExitCode {
+    if refused {
         ExitCode::from(DONE_WITH_REFUSALS)
     } else {
         ExitCode::SUCCESS
-    })
+    }
 }
 
 async fn all(nation: &Nation, sets: &[String], json: bool) -> Result<bool, Failure> {
-    // All mappings are read before the first is imported.
-    let mappings: Vec<_> = sets
-        .iter()
-        .map(|set| mapping(nation, set))
-        .collect::<Result<_, _>>()?;
     let mut refused = false;
-    for mapping in mappings {
+    for mapping in mappings(&nation.config, &nation.ontology, sets)? {
         let report = set(nation, mapping).await?;
         refused |= report.refused.count > 0;
         if json {
@@ -48,9 +46,23 @@ async fn all(nation: &Nation, sets: &[String], json: bool) -> Result<bool, Failu
     Ok(refused)
 }
 
+/// All mappings, read before the first is imported.
+pub(crate) fn mappings(
+    config: &Config,
+    ontology: &Ontology,
+    sets: &[String],
+) -> Result<Vec<Arc<Mapping>>, Failure> {
+    let read = |set: &String| mapping(config, ontology, set);
+    sets.iter().map(read).collect()
+}
+
 /// The mapping of a name in seeds/mappings, or of a path.
-pub(crate) fn mapping(nation: &Nation, set: &str) -> Result<Arc<Mapping>, Failure> {
-    let folder = nation.config.twin.seeds.join("mappings");
+pub(crate) fn mapping(
+    config: &Config,
+    ontology: &Ontology,
+    set: &str,
+) -> Result<Arc<Mapping>, Failure> {
+    let folder = config.twin.seeds.join("mappings");
     let named = Path::new(set).extension().is_some_and(|e| e == "toml");
     let path = if named {
         PathBuf::from(set)
@@ -74,18 +86,23 @@ pub(crate) fn mapping(nation: &Nation, set: &str) -> Result<Arc<Mapping>, Failur
             path.display()
         )));
     }
-    Mapping::load(&path, &nation.ontology)
+    Mapping::load(&path, ontology)
         .map(Arc::new)
         .map_err(|problems| Failure::diagnostic(2, problems))
+}
+
+/// Where the files of sets are looked for.
+pub(crate) fn folders(config: &Config) -> Folders {
+    Folders {
+        data: config.data(),
+        seeds: config.twin.seeds.clone(),
+    }
 }
 
 /// Imports one set with a progress bar.
 pub(crate) async fn set(nation: &Nation, mapping: Arc<Mapping>) -> Result<Report, Failure> {
     let bar = output::progress(&mapping.set);
-    let folders = Folders {
-        data: nation.data(),
-        seeds: nation.config.twin.seeds.clone(),
-    };
+    let folders = folders(&nation.config);
     let advance = advance(bar.clone());
     let imported = gis_import::import(&nation.twin, mapping, &folders, advance).await;
     bar.finish_and_clear();
@@ -108,20 +125,7 @@ pub(crate) fn advance(bar: ProgressBar) -> impl FnMut(Progress) + Send {
 /// Shows a report to a person.
 pub(crate) fn show(report: &Report) {
     output::note(&report.to_string());
-    for (what, notes) in [("refused", &report.refused), ("warning", &report.warnings)] {
-        for note in notes.listed.iter().take(SHOWN) {
-            let twin = note
-                .twin
-                .as_deref()
-                .map(|twin| format!(" {twin}"))
-                .unwrap_or_default();
-            output::note(&format!("  {what}: {}{twin}: {}", note.place, note.reason));
-        }
-        let more = notes.count.saturating_sub(SHOWN as u64);
-        if more > 0 {
-            output::note(&format!(
-                "  and {more} more; `twin import --json` lists them"
-            ));
-        }
+    if report.refused.count.max(report.warnings.count) > LISTED_IN_TEXT as u64 {
+        output::note("  `twin import --json` lists them");
     }
 }

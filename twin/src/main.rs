@@ -11,6 +11,7 @@
 mod bench;
 mod config;
 mod demo;
+mod dry_run;
 mod export;
 mod failure;
 mod figures;
@@ -65,6 +66,10 @@ enum Command {
         /// Names of mappings in seeds/mappings, or paths of mapping files
         #[arg(required = true, value_name = "MAPPING")]
         sets: Vec<String>,
+        /// Say what would change and write nothing; with --json one line for each difference, then
+        /// the report
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         place: PlaceArgs,
     },
@@ -193,10 +198,18 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             config.check()?;
             serve::run(config, cli.json).await
         }
-        Command::Import { sets, place } => {
+        Command::Import {
+            sets,
+            dry_run,
+            place,
+        } => {
             place.over(&mut config);
             config.check()?;
-            import::run(config, &sets, cli.json).await
+            if dry_run {
+                dry_run::run(config, &sets, cli.json).await
+            } else {
+                import::run(config, &sets, cli.json).await
+            }
         }
         Command::Query {
             text,

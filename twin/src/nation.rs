@@ -142,10 +142,4 @@ impl Nation {
         self.twin.close().await;
         Ok(self.store.close().await?)
     }
-
-    /// The data folder, where there is one.
-    pub(crate) fn data(&self) -> Option<std::path::PathBuf> {
-        let data = &self.config.twin.data;
-        data.is_dir().then(|| data.clone())
-    }
 }
