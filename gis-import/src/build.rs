@@ -6,18 +6,18 @@
 //!   that cannot be made refuses the feature.
 //! - Nothing here panics: geometry is checked behind `catch_unwind`.
 
+mod links;
+mod values;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ontology::{Schema, Value};
-use twin_core::space::{Point, Shape, ShapeError};
+use twin_core::space::{Shape, ShapeError};
 use twin_core::{Put, TwinId, View};
 
 use crate::formats::{Cell, Feature, Place, RawGeometry};
-use crate::mapping::{
-    Condition, GeometryFrom, Mapping, Per, Relate, Rule, Setting, Target, Template, ValueFrom,
-};
+use crate::mapping::{Condition, GeometryFrom, Mapping, Per, Rule, Template};
 use crate::report::Note;
 
 /// Estimated bytes of an operation beside its geometry.
@@ -115,7 +115,7 @@ pub(crate) fn build(mapping: &Mapping, feature: &Feature, view: &View) -> Built 
             });
         }
     }
-    if unit.puts.is_empty() {
+    if unit.operations() == 0 && builder.warnings.is_empty() {
         return Built::Skipped;
     }
     Built::Unit {
@@ -223,6 +223,9 @@ impl Builder<'_> {
     }
 
     fn twin(&mut self, rule: &Rule, id: &TwinId, unit: &mut Unit) -> Result<(), Fault> {
+        if rule.per == Per::Known {
+            self.check_known(rule, id)?;
+        }
         let geometry = match &rule.geometry {
             None => None,
             Some(from) => {
@@ -242,14 +245,19 @@ impl Builder<'_> {
                 continue;
             }
             let shape = geometry.as_ref().and_then(Option::as_deref);
-            match self.link(relate, id, shape) {
-                Ok(link) => unit.links.push(link),
-                Err(fault) if relate.optional => {
-                    let reason = format!("without {}: {}", relate.relationship, fault.reason);
-                    self.warn(id, fault.kind, reason);
+            for link in self.links(relate, id, shape) {
+                match link {
+                    Ok(link) => unit.links.push(link),
+                    Err(fault) if relate.optional => {
+                        let reason = format!("without {}: {}", relate.relationship, fault.reason);
+                        self.warn(id, fault.kind, reason);
+                    }
+                    Err(fault) => return Err(fault),
                 }
-                Err(fault) => return Err(fault),
             }
+        }
+        if rule.per == Per::Known {
+            return Ok(());
         }
         let class = Arc::clone(&rule.class_name);
         unit.puts.push((
@@ -263,6 +271,20 @@ impl Builder<'_> {
             },
         ));
         Ok(())
+    }
+
+    /// The twin of a rule that makes none has to be there, of the rule's class.
+    fn check_known(&self, rule: &Rule, id: &TwinId) -> Result<(), Fault> {
+        let Some(twin) = self.view.twin(id) else {
+            let reason = format!("there is no {} `{id}`", rule.class_name);
+            return Err(Fault::new("a twin that is not there", reason));
+        };
+        let class = self.view.class(twin);
+        if self.view.ontology().is_a(class.id, rule.class) {
+            return Ok(());
+        }
+        let reason = format!("`{id}` is a {}, not a {}", class.name, rule.class_name);
+        Err(Fault::new("a twin of another class", reason))
     }
 
     fn shape(&self, from: &GeometryFrom) -> Result<Option<Shape>, Fault> {
@@ -303,92 +325,6 @@ impl Builder<'_> {
             }),
         }
     }
-
-    fn value(&mut self, setting: &Setting, id: &TwinId) -> Option<Value> {
-        let Setting {
-            property,
-            schema,
-            from,
-        } = setting;
-        match from {
-            ValueFrom::Constant(value) => Some(value.clone()),
-            ValueFrom::Template(template) => {
-                let text = template.fill(|column| self.text(column)).ok()?;
-                self.fit(property, schema.parse_text(&text), id)
-            }
-            ValueFrom::Column {
-                column,
-                map: Some(map),
-                ..
-            } => {
-                let text = self.text(column)?;
-                if let Some(value) = map.get(text.as_str()) {
-                    return Some(value.clone());
-                }
-                let reason = format!("without {property}: the mapping has no value for `{text}`");
-                self.warn(id, "a value that the mapping does not know", reason);
-                None
-            }
-            ValueFrom::Column {
-                column,
-                map: None,
-                factor,
-            } => {
-                let cell = self.cell(column)?.clone();
-                let parsed = convert(&cell, schema, *factor);
-                self.fit(property, parsed, id)
-            }
-        }
-    }
-
-    fn fit(
-        &mut self,
-        property: &str,
-        parsed: Result<Value, ontology::Misfit>,
-        id: &TwinId,
-    ) -> Option<Value> {
-        match parsed {
-            Ok(value) => Some(value),
-            Err(misfit) => {
-                let reason = format!("without {property}: {}", misfit.reason);
-                self.warn(id, "a value that does not fit the model", reason);
-                None
-            }
-        }
-    }
-
-    fn link(&self, relate: &Relate, id: &TwinId, shape: Option<&Shape>) -> Result<Link, Fault> {
-        let Relate {
-            when: _,
-            relationship,
-            target,
-            optional,
-        } = relate;
-        let (source, target) = match target {
-            Target::Id(template) => (id.clone(), self.twin_id(template)?),
-            Target::From(template) => (self.twin_id(template)?, id.clone()),
-            Target::Within { class, name } => {
-                let Some(shape) = shape else {
-                    let reason = format!("no {name} can hold what has no position");
-                    return Err(Fault::new("no position", reason));
-                };
-                let at: Point = shape.representative();
-                // Sorted by id, and the contract gives ties to the lowest.
-                let found = self.view.containing(at, Some(*class));
-                let Some(holder) = found.first() else {
-                    let reason = format!("no {name} holds [{}, {}]", at.lon, at.lat);
-                    return Err(Fault::new("in no area of the kind", reason));
-                };
-                (id.clone(), self.view.id(*holder).clone())
-            }
-        };
-        Ok(Link {
-            source,
-            name: Arc::clone(relationship),
-            target,
-            optional: *optional,
-        })
-    }
 }
 
 fn parse(raw: &RawGeometry) -> Result<Result<Shape, ShapeError>, Fault> {
@@ -403,22 +339,4 @@ fn parse(raw: &RawGeometry) -> Result<Result<Shape, ShapeError>, Fault> {
         let reason = "its geometry makes no sense to the checker; repair it (make valid)";
         Err(Fault::new("an invalid geometry", reason))
     })
-}
-
-fn convert(cell: &Cell, schema: &Schema, factor: Option<f64>) -> Result<Value, ontology::Misfit> {
-    if let Some(factor) = factor {
-        let text = cell.to_string();
-        if let Ok(number) = text.trim().parse::<f64>() {
-            let scaled = number * factor;
-            let whole = !matches!(schema, Schema::Double);
-            return schema.parse_text(&if whole { scaled.round() } else { scaled }.to_string());
-        }
-    }
-    match cell {
-        Cell::Null => schema.parse(&serde_json::Value::Null),
-        Cell::Bool(value) => schema.parse(&(*value).into()),
-        Cell::Json(value) => schema.parse(value),
-        // Numbers are texts to a text property: codes are often numbers in files.
-        Cell::Int(_) | Cell::Float(_) | Cell::Text(_) => schema.parse_text(cell.to_string().trim()),
-    }
 }

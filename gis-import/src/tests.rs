@@ -1,6 +1,7 @@
 //! Sets through mappings into a twin in memory.
 
 mod dry_run;
+mod rules;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

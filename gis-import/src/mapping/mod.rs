@@ -25,9 +25,12 @@
 //! code = { template = "RW-{id}" }
 //! height = { column = "feet", factor = 0.3048 }
 //! ownership = { column = "owner", map = { Public = "public" } }
+//! builtIn = { column = "year", range = [1900, 2030] } # another number is left out and told
+//! power = { column = "power", unit = ["kW", "kilowatt"] } # a unit that may follow the number
 //! [[twin.relate]]
 //! relationship = "locatedIn"
-//! within = "Village"                     # or target = "rw:village:{village}", or from = "…"
+//! within = "Village"                     # or target = "rw:village:{village}", or from = "…", or
+//! # named = { class = "Village", column = "villages", separator = ",", near = ["Cell", "Sector"] }
 //! when = { street = { not = "" } }       # where it does not hold, none is asked for
 //! optional = true                        # a warning instead of a refusal where it cannot be
 //!
@@ -35,7 +38,17 @@
 //! per = "value"                          # one twin for each distinct id, not one a feature; "set": one
 //! class = "Institution"
 //! id = "rw:institution:{owner|slug}"
+//!
+//! [[twin]]
+//! per = "known"                          # makes none: relates the one that an earlier set made
+//! class = "HealthFacility"
+//! id = "rw:facility:{parent|slug}"
 //! ```
+//!
+//! `named` relates to each twin that the column names: the only one of the class whose `name` is that,
+//! whatever its case, and that is part (`partOf`, at any depth) of the first area which holds the
+//! geometry; where that has none of the name, of the next area. A name that is nobody's or several
+//! twins' is a refusal, or a warning where the relationship is optional.
 //!
 //! # Invariants
 //! - A [`Mapping`] exists only if all its names are known to the ontology and all its constants fit.
@@ -45,9 +58,11 @@
 mod item;
 mod problem;
 mod read;
+mod relate;
 mod template;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -119,6 +134,8 @@ pub enum Per {
     Value,
     /// One, before all features.
     Set,
+    /// None: the twin of the id has to be there, and is only related. A feature without it is refused.
+    Known,
 }
 
 /// A rule from a feature to a twin.
@@ -186,14 +203,35 @@ pub enum ValueFrom {
     /// A text made of columns.
     Template(Template),
     /// A column.
-    Column {
-        /// The column.
-        column: Arc<str>,
-        /// Values by the column's text, where only those are admitted.
-        map: Option<BTreeMap<Arc<str>, Value>>,
-        /// A number is multiplied by this.
-        factor: Option<f64>,
-    },
+    Column(Column),
+}
+
+/// How a column's text becomes a value.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// The column.
+    pub name: Arc<str>,
+    /// Values by the column's text, where only those are admitted.
+    pub map: Option<BTreeMap<Arc<str>, Value>>,
+    /// A number is multiplied by this.
+    pub factor: Option<f64>,
+    /// Units that may follow a number, in any case; all mean the unit of the property, before `factor`.
+    pub units: Vec<Arc<str>>,
+    /// Least and greatest value admitted, in the unit of the property.
+    pub range: Option<(f64, f64)>,
+}
+
+impl Column {
+    /// A column whose text is the value.
+    fn named(name: Arc<str>) -> Self {
+        Self {
+            name,
+            map: None,
+            factor: None,
+            units: Vec::new(),
+            range: None,
+        }
+    }
 }
 
 /// A relationship of the rule's twin.
@@ -221,7 +259,20 @@ pub enum Target {
         /// The class, subclasses included.
         class: ClassId,
         /// Its name.
-        name: Arc<str>,
+        class_name: Arc<str>,
+    },
+    /// The twins that a column names, as the module's documentation says.
+    Named {
+        /// Their class, subclasses included.
+        class: ClassId,
+        /// Its name.
+        class_name: Arc<str>,
+        /// The column.
+        column: Arc<str>,
+        /// What stands between two names.
+        separator: Arc<str>,
+        /// Classes of areas, the first one looked into first.
+        near: Vec<(ClassId, Arc<str>)>,
     },
 }
 
@@ -294,8 +345,8 @@ impl Mapping {
                 match &setting.from {
                     ValueFrom::Constant(_) => {}
                     ValueFrom::Template(template) => wanted.columns.extend(template.columns()),
-                    ValueFrom::Column { column, .. } => {
-                        wanted.columns.insert(Arc::clone(column));
+                    ValueFrom::Column(column) => {
+                        wanted.columns.insert(Arc::clone(&column.name));
                     }
                 }
             }
@@ -308,6 +359,9 @@ impl Mapping {
                         wanted.columns.extend(template.columns());
                     }
                     Target::Within { .. } => {}
+                    Target::Named { column, .. } => {
+                        wanted.columns.insert(Arc::clone(column));
+                    }
                 }
             }
         }

@@ -1,6 +1,5 @@
 //! TOML into a checked mapping: names against the ontology, constants against their schemas.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -9,11 +8,11 @@ use ontology::{Class, Ontology, Schema, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::item::{Item, did_you_mean, json, kind};
+use super::item::{Item, did_you_mean};
 use super::problem::Problems;
 use super::{
-    Condition, GeometryFrom, Mapping, MappingError, Per, Relate, Root, Rule, Setting, SourceFile,
-    Target, Template, ValueFrom,
+    Condition, GeometryFrom, Mapping, MappingError, Per, Root, Rule, Setting, SourceFile, Target,
+    Template, ValueFrom,
 };
 use crate::formats::{FORMAT_NAMES, Format};
 
@@ -50,7 +49,7 @@ pub(super) fn read(file: &str, text: &str, ontology: &Ontology) -> Result<Mappin
 
 pub(super) struct Reader<'o> {
     pub(super) problems: Problems,
-    ontology: &'o Ontology,
+    pub(super) ontology: &'o Ontology,
 }
 
 impl<'o> Reader<'o> {
@@ -162,8 +161,9 @@ impl<'o> Reader<'o> {
                 "feature" => Some(Per::Feature),
                 "value" => Some(Per::Value),
                 "set" => Some(Per::Set),
+                "known" => Some(Per::Known),
                 other => {
-                    let help = Some("`feature`, `value` or `set`".to_owned());
+                    let help = Some("`feature`, `value`, `set` or `known`".to_owned());
                     self.problems
                         .add(item.span(), format!("there is no `per` of `{other}`"), help);
                     None
@@ -173,6 +173,11 @@ impl<'o> Reader<'o> {
         let id = id_item.and_then(|item| self.template(item));
         if let (Some(item), Some(id), Some(per)) = (id_item, &id, per) {
             self.check_id(item, id, per);
+        }
+        if let (Some(Per::Known), Some(item)) = (per, table.get("set")) {
+            let help = "set it in the set that makes the twin".to_owned();
+            let reason = "a rule for twins that are there already sets nothing";
+            self.problems.add(item.span(), reason, Some(help));
         }
         let when = table
             .get("when")
@@ -191,7 +196,8 @@ impl<'o> Reader<'o> {
             }
             let mut set = self.settings(table, class);
             for (name, text) in origin {
-                if let Some(property) = class.property(name)
+                if per != Some(Per::Known)
+                    && let Some(property) = class.property(name)
                     && property.schema == Schema::String
                     && !set.iter().any(|setting| *setting.property == *name)
                 {
@@ -308,119 +314,6 @@ impl<'o> Reader<'o> {
         set
     }
 
-    fn value_from(&mut self, item: Item<'_>, schema: &Schema) -> Option<ValueFrom> {
-        let table = match item.get_ref() {
-            DeValue::String(column) => {
-                let column = Arc::from(&**column);
-                return Some(ValueFrom::Column {
-                    column,
-                    map: None,
-                    factor: None,
-                });
-            }
-            DeValue::Table(table) => table,
-            _ => {
-                let help = "a column's name, { value = … }, { template = … } or { column = … }";
-                let reason = format!("expected where the value comes from, found {}", kind(item));
-                self.problems
-                    .add(item.span(), reason, Some(help.to_owned()));
-                return None;
-            }
-        };
-        self.only(
-            table,
-            &["column", "factor", "map", "template", "value"],
-            "a value",
-        );
-        let given: Vec<&str> = ["column", "template", "value"]
-            .into_iter()
-            .filter(|key| table.contains_key(*key))
-            .collect();
-        let extra = table.contains_key("map") || table.contains_key("factor");
-        match given[..] {
-            ["value"] if !extra => {
-                let item = table.get("value")?;
-                self.constant(item, schema).map(ValueFrom::Constant)
-            }
-            ["template"] if !extra => {
-                let item = table.get("template")?;
-                self.template(item).map(ValueFrom::Template)
-            }
-            ["column"] => {
-                let column = self.text(table.get("column")?)?;
-                let map = match table.get("map") {
-                    None => None,
-                    Some(item) => {
-                        let mut map = BTreeMap::new();
-                        for (text, item) in self.table(item)? {
-                            let value = self.constant(item, schema)?;
-                            map.insert(Arc::from(&**text.get_ref()), value);
-                        }
-                        Some(map)
-                    }
-                };
-                let factor = match table.get("factor") {
-                    None => None,
-                    Some(item) => Some(self.factor(item, schema)?),
-                };
-                Some(ValueFrom::Column {
-                    column,
-                    map,
-                    factor,
-                })
-            }
-            _ => {
-                let help = "exactly one of value, template and column; map and factor with column";
-                let reason = "it is not clear where the value comes from";
-                self.problems
-                    .add(item.span(), reason, Some(help.to_owned()));
-                None
-            }
-        }
-    }
-
-    fn factor(&mut self, item: Item<'_>, schema: &Schema) -> Option<f64> {
-        let factor = json(item.get_ref()).and_then(|json| json.as_f64());
-        let numeric = matches!(
-            schema,
-            Schema::Double | Schema::Integer { .. } | Schema::Long
-        );
-        if factor.is_none_or(|factor| !factor.is_finite() || factor == 0.0) {
-            self.problems
-                .add(item.span(), "a factor is a number other than 0", None);
-            return None;
-        }
-        if !numeric {
-            let reason = format!(
-                "a factor needs a number, and the property is {}",
-                schema.name()
-            );
-            self.problems.add(item.span(), reason, None);
-            return None;
-        }
-        factor
-    }
-
-    fn constant(&mut self, item: Item<'_>, schema: &Schema) -> Option<Value> {
-        let Some(json) = json(item.get_ref()) else {
-            let help = Some("dates and times stand as texts".to_owned());
-            self.problems
-                .add(item.span(), format!("{} is no value", kind(item)), help);
-            return None;
-        };
-        match schema.parse(&json) {
-            Ok(value) => Some(value),
-            Err(misfit) => {
-                let help = misfit
-                    .suggestion
-                    .as_ref()
-                    .map(|s| format!("did you mean `{s}`?"));
-                self.problems.add(item.span(), misfit.reason, help);
-                None
-            }
-        }
-    }
-
     fn geometry(&mut self, item: Item<'_>) -> Option<GeometryFrom> {
         match item.get_ref() {
             DeValue::String(text) if *text == "feature" => Some(GeometryFrom::Feature),
@@ -444,7 +337,7 @@ impl<'o> Reader<'o> {
         }
     }
 
-    fn conditions(&mut self, item: Item<'_>) -> Vec<Condition> {
+    pub(super) fn conditions(&mut self, item: Item<'_>) -> Vec<Condition> {
         let mut conditions = Vec::new();
         let Some(table) = self.table(item) else {
             return conditions;
@@ -464,117 +357,40 @@ impl<'o> Reader<'o> {
         conditions
     }
 
-    fn relate(
-        &mut self,
-        table: &DeTable<'_>,
-        span: &Range<usize>,
-        class: &Class,
-        has_geometry: bool,
-    ) -> Option<Relate> {
-        let keys = [
-            "from",
-            "optional",
-            "relationship",
-            "target",
-            "when",
-            "within",
-        ];
-        self.only(table, &keys, "a relationship");
-        let optional = match table.get("optional") {
-            None => false,
-            Some(item) => item.get_ref().as_bool().unwrap_or_else(|| {
-                self.problems
-                    .add(item.span(), "`optional` is true or false", None);
-                false
-            }),
-        };
-        let when = table
-            .get("when")
-            .map(|item| self.conditions(item))
-            .unwrap_or_default();
-        let item = self.needed(table, "relationship", span, "a relationship")?;
-        let name = self.text(item)?;
-        if let (Some(from), None, None) =
-            (table.get("from"), table.get("target"), table.get("within"))
-        {
-            let Some(kind) = self.ontology.relationship_named(&name) else {
-                let names = self.ontology.relationships().iter().map(|kind| &*kind.name);
-                let help = did_you_mean(&name, names);
-                self.problems
-                    .add(item.span(), format!("no class has `{name}`"), help);
-                return None;
-            };
-            let target = Target::From(self.template(from)?);
-            return Some(Relate {
-                when,
-                relationship: Arc::clone(&kind.name),
-                target,
-                optional,
-            });
-        }
-        let Some(relationship) = class.relationship(&name) else {
-            let names = class.relationships.iter().map(|r| &*r.name);
-            let help = did_you_mean(&name, names);
-            let reason = format!("{} has no relationship `{name}`", class.name);
-            self.problems.add(item.span(), reason, help);
-            return None;
-        };
-        let target = match (table.get("target"), table.get("within")) {
-            (Some(item), None) => Target::Id(self.template(item)?),
-            (None, Some(item)) => {
-                let within = self.class(item)?;
-                if !has_geometry {
-                    let help = "give the rule a geometry".to_owned();
-                    self.problems
-                        .add(item.span(), "`within` needs a geometry", Some(help));
-                }
-                if let Some(target) = relationship.target
-                    && !self.ontology.is_a(within.id, target)
-                {
-                    let target = &self.ontology.class(target).name;
-                    let reason =
-                        format!("`{name}` leads to {target}, which {} is not", within.name);
-                    self.problems.add(item.span(), reason, None);
-                }
-                Target::Within {
-                    class: within.id,
-                    name: Arc::clone(&within.name),
-                }
-            }
-            _ => {
-                let help = "the twin of an id, or the one that holds the geometry".to_owned();
-                let reason = "a relationship has one of `target`, `from` and `within`";
-                self.problems.add(span.clone(), reason, Some(help));
-                return None;
-            }
-        };
-        Some(Relate {
-            when,
-            relationship: Arc::clone(&relationship.name),
-            target,
-            optional,
-        })
-    }
-
     /// A class that the set itself makes may not be complete when it is looked into.
     fn check_within(&mut self, rules: &[Rule], table: &DeTable<'_>) {
         for rule in rules {
             for relate in &rule.relates {
-                if let Target::Within { class, name } = &relate.target
-                    && rules
-                        .iter()
-                        .any(|other| self.ontology.is_a(other.class, *class))
-                {
-                    let span = table.get("twin").map_or(0..0, Spanned::span);
-                    let help = "import it from a set of its own, first".to_owned();
-                    let reason = format!("`within = \"{name}\"` looks for what this set makes");
-                    self.problems.add(span, reason, Some(help));
+                let looked_for = match &relate.target {
+                    Target::Id(_) | Target::From(_) => continue,
+                    Target::Within { class, class_name } => vec![(*class, class_name)],
+                    Target::Named {
+                        class,
+                        class_name,
+                        near,
+                        ..
+                    } => {
+                        let areas = near.iter().map(|(area, name)| (*area, name));
+                        areas.chain([(*class, class_name)]).collect()
+                    }
+                };
+                for (class, name) in looked_for {
+                    let makes = |other: &Rule| {
+                        other.per != Per::Known && self.ontology.is_a(other.class, class)
+                    };
+                    if rules.iter().any(makes) {
+                        let span = table.get("twin").map_or(0..0, Spanned::span);
+                        let help = "import it from a set of its own, first".to_owned();
+                        let reason =
+                            format!("a relationship looks for what this set makes: {name}");
+                        self.problems.add(span, reason, Some(help));
+                    }
                 }
             }
         }
     }
 
-    fn class(&mut self, item: Item<'_>) -> Option<&'o Class> {
+    pub(super) fn class(&mut self, item: Item<'_>) -> Option<&'o Class> {
         let name = self.text(item)?;
         let ontology = self.ontology;
         let class = ontology.class_named(&name);

@@ -79,7 +79,7 @@ target = \"rw:cell:{{cell}}\"
             "dir/test.toml:15: there is no class `Vilage`",
             "  help: did you mean `Village`?",
             "dir/test.toml:20: there is no `per` of `row`",
-            "  help: `feature`, `value` or `set`",
+            "  help: `feature`, `value`, `set` or `known`",
             "dir/test.toml:21: this is no source of geometry",
             "  help: \"feature\", or { lon = \"column\", lat = \"column\" }",
             "dir/test.toml:23: Village has no property `populaton`",
@@ -89,13 +89,13 @@ target = \"rw:cell:{{cell}}\"
             "dir/test.toml:25: expected a text, found 3",
             "dir/test.toml:26: expected an integer from -2147483648 to 2147483647, found the text \"lots\"",
             "dir/test.toml:27: it is not clear where the value comes from",
-            "  help: exactly one of value, template and column; map and factor with column",
+            "  help: exactly one of value, template and column; factor, map, range, unit with column",
             "dir/test.toml:28: a factor needs a number, and the property is a text",
             "dir/test.toml:29: a `{` is not closed; columns stand as `{column}`",
             "dir/test.toml:31: Village has no relationship `partof`",
             "  help: did you mean `partOf`?",
-            "dir/test.toml:33: a relationship has one of `target`, `from` and `within`",
-            "  help: the twin of an id, or the one that holds the geometry",
+            "dir/test.toml:33: a relationship has one of `target`, `from`, `within` and `named`",
+            "  help: the twin of an id, the one that holds the geometry, or those that a column names",
         ]
     );
 }
@@ -180,4 +180,52 @@ fn a_mapping_wants_exactly_the_columns_it_names() {
     );
     assert!(!wanted.geometry);
     assert!(mapping.is_null("") && !mapping.is_null("-999"));
+}
+
+#[test]
+fn what_a_value_or_a_known_twin_cannot_be_is_told() {
+    let told = problems(&format!(
+        "{HEAD}[[file]]\nname = \"a.csv\"\n[[twin]]\nper = \"known\"\nclass = \"Village\"\n\
+         id = \"v:{{c}}\"\n[twin.set]\nname = {{ column = \"n\", unit = \"m\" }}\n\
+         population = {{ column = \"p\", range = [3, 2] }}\n\
+         households = {{ column = \"h\", range = [1] }}\n\
+         code = {{ value = \"1\", range = [1, 2] }}\n"
+    ));
+    for text in [
+        "test.toml:11: a rule for twins that are there already sets nothing",
+        "test.toml:12: a unit needs a number, and the property is a text",
+        "test.toml:13: this is no range",
+        "test.toml:14: this is no range",
+        "test.toml:15: it is not clear where the value comes from",
+    ] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+}
+
+#[test]
+fn names_need_a_class_a_column_and_areas() {
+    let told = |named: &str| {
+        problems(&format!(
+            "{HEAD}[[file]]\nname = \"a.csv\"\n[[twin]]\nclass = \"WaterPoint\"\nid = \"w:{{c}}\"\n\
+             [[twin.relate]]\nrelationship = \"locatedIn\"\nnamed = {named}\n"
+        ))
+    };
+    let text = told("{ class = \"Vilage\", columns = \"v\" }");
+    for problem in [
+        "`named` has no key `columns`",
+        "did you mean `column`?",
+        "`named` needs `column`",
+        "`named` needs `near`",
+        "`named` needs a geometry",
+    ] {
+        assert!(text.contains(problem), "{problem}: {text}");
+    }
+    let text = told("{ class = \"Institution\", column = \"v\", near = \"Sektor\" }");
+    for problem in [
+        "`locatedIn` leads to Place, which Institution is not",
+        "there is no class `Sektor`",
+        "did you mean `Sector`?",
+    ] {
+        assert!(text.contains(problem), "{problem}: {text}");
+    }
 }
