@@ -486,8 +486,25 @@ fn rocksdb_path(folder: &str, settings: &Settings) -> String {
 }
 
 /// Makes the folder, so that what is wrong with it is said in the system's words.
+///
+/// RocksDB makes durable what is in its folder, not the folder: until its parent is synced, a power
+/// cut may take all of it. Nothing is promised of a folder without a database in it, so that is when.
 fn prepare(folder: &str) -> Result<(), OpenError> {
-    std::fs::create_dir_all(Path::new(folder)).map_err(|error| explain(folder, error.to_string()))
+    let path = Path::new(folder);
+    let make = || {
+        let mut new: Vec<&Path> = path.ancestors().take_while(|part| !part.exists()).collect();
+        std::fs::create_dir_all(path)?;
+        if new.is_empty() && !path.join("CURRENT").exists() {
+            new.push(path);
+        }
+        for parent in new.into_iter().filter_map(Path::parent) {
+            let relative = parent.as_os_str().is_empty();
+            let parent = if relative { Path::new(".") } else { parent };
+            std::fs::File::open(parent)?.sync_all()?;
+        }
+        Ok(())
+    };
+    make().map_err(|error: std::io::Error| explain(folder, error.to_string()))
 }
 
 fn explain(folder: &str, reason: String) -> OpenError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ontology::Ontology;
-use store::SurrealStore;
+use store::{OpenError, SurrealStore};
 use twin_core::Twin;
 
 use crate::config::{Config, EngineLog};
@@ -96,17 +96,15 @@ pub(crate) async fn store(
     ontology: &Arc<Ontology>,
 ) -> Result<Arc<SurrealStore>, Failure> {
     let dir = &config.twin.dir;
-    std::fs::create_dir_all(dir)
-        .map_err(|error| Failure::usage(format!("folder {}: {error}", dir.display())))?;
-    let dir = dir
-        .canonicalize()
+    let dir = std::path::absolute(dir)
         .map_err(|error| Failure::usage(format!("folder {}: {error}", dir.display())))?;
     let url = format!("rocksdb://{}", dir.display());
     let (realm, ontology) = (&config.twin.realm, Arc::clone(ontology));
     let opened = SurrealStore::open(&url, realm, ontology, settings(config)).await;
-    Ok(Arc::new(
-        opened.map_err(|error| Failure::failed(error.to_string()))?,
-    ))
+    Ok(Arc::new(opened.map_err(|error| match error {
+        OpenError::Folder { .. } => Failure::usage(error.to_string()),
+        other => Failure::failed(other.to_string()),
+    })?))
 }
 
 impl Nation {
