@@ -67,6 +67,8 @@ pub(crate) struct StoreSection {
     pub(crate) write_buffers: u32,
     /// How much the engine writes into `LOG` in its folder.
     pub(crate) log: EngineLog,
+    /// When what is acknowledged is durable.
+    pub(crate) sync: Sync,
 }
 
 /// Readings in their lasting form.
@@ -104,6 +106,16 @@ pub(crate) enum EngineLog {
     Info,
 }
 
+/// When what is acknowledged is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Sync {
+    /// Before it is acknowledged.
+    Every,
+    /// When the operating system likes: a power cut loses what was acknowledged last.
+    Never,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -126,6 +138,7 @@ impl Default for Config {
                 write_buffer_mib: 64,
                 write_buffers: 4,
                 log: EngineLog::Warn,
+                sync: Sync::Every,
             },
             history: HistorySection {
                 tend_secs: u32::try_from(twin_core::TEND_EVERY.as_secs()).unwrap_or(u32::MAX),
@@ -294,6 +307,19 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("write_buffers"), "{error}");
+    }
+
+    #[test]
+    fn a_word_that_is_none_says_what_there_is() {
+        let error = read("[store]\nsync = \"sometimes\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            ["store.sync", "sometimes", "every", "never"]
+                .iter()
+                .all(|word| error.contains(word)),
+            "{error}"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ontology::Ontology;
 use store::{OpenError, SurrealStore};
 use twin_core::Twin;
 
-use crate::config::{Config, EngineLog};
+use crate::config::{Config, EngineLog, Sync};
 use crate::failure::Failure;
 use crate::output;
 
@@ -49,6 +49,10 @@ pub(crate) fn settings(config: &Config) -> store::Settings {
             EngineLog::Warn => store::EngineLog::Warn,
             EngineLog::Info => store::EngineLog::Info,
         },
+        sync: match config.store.sync {
+            Sync::Every => store::Sync::EveryCommit,
+            Sync::Never => store::Sync::Never,
+        },
         change: keep(config.log.changes_mib, config.log.changes_days),
         journal: keep(config.log.readings_mib, config.log.readings_days),
         retention: store::Retention {
@@ -58,7 +62,6 @@ pub(crate) fn settings(config: &Config) -> store::Settings {
                 .collect(),
             sums: limit(config.history.sums_days),
         },
-        ..store::Settings::default()
     }
 }
 
@@ -98,6 +101,12 @@ pub(crate) async fn store(
     let dir = &config.twin.dir;
     let dir = std::path::absolute(dir)
         .map_err(|error| Failure::usage(format!("folder {}: {error}", dir.display())))?;
+    if config.store.sync == Sync::Never {
+        output::note(
+            "WARNING: store.sync is \"never\": what is acknowledged is not durable, and a power cut \
+             loses it. Only for measurements and tests.",
+        );
+    }
     let url = format!("rocksdb://{}", dir.display());
     let (realm, ontology) = (&config.twin.realm, Arc::clone(ontology));
     let opened = SurrealStore::open(&url, realm, ontology, settings(config)).await;
