@@ -216,9 +216,8 @@ impl Committer {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the store failed; the twin reads on but writes no more");
-                    self.shared
-                        .stopped
-                        .send_replace(Some(error.to_string().into()));
+                    let reason = format!("{error}; restart the twin once its disk is well");
+                    self.shared.stopped.send_replace(Some(reason.into()));
                     for (request, ..) in members {
                         self.refuse(request, Refusal::OutcomeUnknown(error.to_string()));
                     }
