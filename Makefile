@@ -10,9 +10,13 @@ ARGS ?=
 # Kills in one run of the crash tests: `make test` and `make soak`.
 TWIN_KILLS ?= 20
 SOAK_KILLS ?= 200
+# Power cuts of `make powercut`; SYNC=off is its counter-check, SEED repeats a plan.
+CUTS ?= 20
+SYNC ?= on
+SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build where test lint bench soak clean
+.PHONY: help demo build where test lint bench soak powercut faults clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is.
@@ -56,6 +60,20 @@ soak: ## The crash tests at length.
 	@tools/deps-cache.sh restore
 	@$(CARGO) build --workspace --all-targets --locked
 	@TWIN_BIN="$(TWIN)" TWIN_KILLS=$(SOAK_KILLS) tools/test.sh kill
+
+powercut: ## Cut the power under load: CUTS=20, SYNC=off must lose, SEED=n repeats.
+	@tools/setup.sh build test
+	@tools/deps-cache.sh restore
+	@$(CARGO) build --workspace --all-targets --locked
+	@TWIN_BIN="$(TWIN)" TWIN_CUTS=$(CUTS) TWIN_SYNC=$(SYNC) $(if $(SEED),TWIN_SEED=$(SEED)) \
+		TWIN_SHOW=1 tools/test.sh a_power_cut_takes_nothing
+
+faults: ## Let every call that changes the disk fail, SEED=n repeats; takes long.
+	@tools/setup.sh build test
+	@tools/deps-cache.sh restore
+	@$(CARGO) build --workspace --all-targets --locked
+	@TWIN_BIN="$(TWIN)" TWIN_FAULTS=all $(if $(SEED),TWIN_SEED=$(SEED)) \
+		TWIN_SHOW=1 tools/test.sh on_a_failing_disk
 
 clean: ## Remove what was built here; the cache outside the checkout stays.
 	@rm -rf "$(TARGET)"

@@ -13,16 +13,22 @@
     reason = "a harness fails by panicking and reports on stderr"
 )]
 
+mod book;
 mod checks;
+mod disk;
 mod door;
 mod foreign;
 mod process;
 mod random;
 mod time;
 
+pub use book::{Book, Held, NoReceipt, Writing};
 pub use checks::Checks;
+pub use disk::{Cut, Disk, Fault, Site, Trouble};
 pub use door::{Answer, Rows, ask, rows, strings};
 pub use foreign::{Finished, Foreign, node, publisher, until};
-pub use process::{Refusal, Start, Twin, data, register_stations, root, station};
+pub use process::{
+    Refusal, Start, Twin, data, register_stations, register_stations_by, root, station,
+};
 pub use random::{Random, number};
 pub use time::micros;

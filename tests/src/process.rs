@@ -26,6 +26,8 @@ const DONE_WITHIN: Duration = Duration::from_mins(2);
 const REFUSED_WITHIN: Duration = Duration::from_mins(1);
 /// Between two looks at something that has no event.
 pub(crate) const POLL_EVERY: Duration = Duration::from_millis(20);
+/// Between two looks at the clock.
+const TICK: Duration = Duration::from_millis(2);
 /// How much of a log a failing test shows.
 const LOG_LINES: usize = 60;
 
@@ -45,6 +47,12 @@ pub fn station(number: usize) -> String {
 /// Registers so many air quality stations in the twin of a folder, by an import as an operator does.
 #[track_caller]
 pub fn register_stations(dir: &Path, count: usize) {
+    register_stations_by(|start| start.dir(dir), count);
+}
+
+/// Registers so many stations by an import that is started in a way of one's own.
+#[track_caller]
+pub fn register_stations_by(start: impl FnOnce(Start) -> Start, count: usize) {
     let files = tempfile::tempdir().expect("a temporary folder can be made");
     let rows: Vec<String> = (0..count).map(|number| number.to_string()).collect();
     fs::write(
@@ -54,11 +62,8 @@ pub fn register_stations(dir: &Path, count: usize) {
     .expect("a table can be written");
     let mapping = files.path().join("stations.toml");
     fs::write(&mapping, STATIONS).expect("a mapping can be written");
-    let done = Start::bare("import")
-        .arg(&mapping)
-        .data(files.path())
-        .dir(dir)
-        .finished();
+    let import = Start::bare("import").arg(&mapping).data(files.path());
+    let done = start(import).finished();
     assert_eq!(done.code, Some(0), "{}", done.err);
 }
 
@@ -194,6 +199,31 @@ impl Start {
         twin
     }
 
+    /// Starts and waits until it can be used, or has ended, or was killed.
+    #[track_caller]
+    pub fn tried(self) -> Result<Twin, Refusal> {
+        let mut twin = self.started();
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            match twin.lines.recv_timeout(POLL_EVERY) {
+                Ok(line) => {
+                    twin.is_ready(&line);
+                    return Ok(twin);
+                }
+                Err(_) if twin.running() => {
+                    assert!(Instant::now() < deadline, "neither up nor gone")
+                }
+                Err(_) => {
+                    let status = twin.gone(GONE_WITHIN, "ended");
+                    return Err(Refusal {
+                        code: status.code(),
+                        text: twin.log(),
+                    });
+                }
+            }
+        }
+    }
+
     /// Starts without waiting.
     #[track_caller]
     pub fn started(mut self) -> Twin {
@@ -292,7 +322,12 @@ impl Twin {
             .lines
             .recv_timeout(READY_WITHIN)
             .unwrap_or_else(|why| panic!("no ready line within {READY_WITHIN:?}: {why}"));
-        self.ready = serde_json::from_str(&line)
+        self.is_ready(&line);
+    }
+
+    #[track_caller]
+    fn is_ready(&mut self, line: &str) {
+        self.ready = serde_json::from_str(line)
             .unwrap_or_else(|error| panic!("the first line is not JSON ({error}): {line}"));
         assert_eq!(self.ready["ready"], true, "{line}");
         eprintln!(
@@ -338,6 +373,16 @@ impl Twin {
     pub fn running(&mut self) -> bool {
         let child = self.child.as_mut().expect("only dropping takes the child");
         child.try_wait().expect("a child can be asked").is_none()
+    }
+
+    /// Lets so much time pass, after which it must still run.
+    #[track_caller]
+    pub fn runs_for(&mut self, time: Duration) {
+        let moment = Instant::now() + time;
+        while self.running() && Instant::now() < moment {
+            thread::sleep(TICK);
+        }
+        assert!(self.running(), "it ended by itself:\n{}", self.log());
     }
 
     /// Ends it with SIGKILL, as a crash would. Its folder stays as long as this value does.

@@ -29,6 +29,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// A whole number below `end`, which is above 0.
+    pub const fn below(&mut self, end: u64) -> u64 {
+        self.bits() % end
+    }
+
     /// A number in `low..high`.
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.bits() >> 11) as f64 / (1_u64 << 53) as f64;

@@ -4,10 +4,7 @@
 //! - The moments are drawn from a printed seed; `TWIN_SEED` repeats them.
 //! - A twin that ends by itself after a kill fails the test: it must have come up again.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use serde_json::json;
 use tests::{Random, Start, data, number};
@@ -16,8 +13,6 @@ use tests::{Random, Start, data, number};
 const LATEST_SECS: f64 = 12.0;
 /// Kills that hit during one load; the rest of `TWIN_KILLS` belongs to other crash tests.
 const KILLS_MAX: u64 = 40;
-/// Between two looks at the clock.
-const TICK: Duration = Duration::from_millis(5);
 
 #[test]
 fn killed_while_loading_it_comes_back_whole() {
@@ -34,15 +29,7 @@ fn killed_while_loading_it_comes_back_whole() {
     let dir = folder.path().join("twin");
     for _ in 0..kills {
         let mut twin = Start::demo().data(&data).dir(&dir).started();
-        let moment = Instant::now() + Duration::from_secs_f64(random.between(0.1, LATEST_SECS));
-        while twin.running() && Instant::now() < moment {
-            thread::sleep(TICK);
-        }
-        assert!(
-            twin.running(),
-            "it ended by itself after a kill:\n{}",
-            twin.log()
-        );
+        twin.runs_for(Duration::from_secs_f64(random.between(0.1, LATEST_SECS)));
         twin.kill9();
     }
 
