@@ -89,6 +89,9 @@ pub enum Closed {
     Gone,
     /// Nothing was heard for one and a half keep-alive times.
     KeepAlive,
+    /// A TLS handshake that failed or outlasted `handshake_timeout`, or a certificate that names no
+    /// device.
+    Handshake,
     /// No CONNECT within `connect_timeout`.
     ConnectTimeout,
     /// A CONNECT that is refused: client id, will, version.
@@ -105,7 +108,7 @@ pub enum Closed {
     CommitFailed,
     /// The peer took nothing for `write_timeout`.
     WriteStalled,
-    /// More connections than `max_connections`.
+    /// More connections than `max_connections`, or handshakes than `max_handshakes`.
     TooMany,
     /// The server stopped.
     Shutdown,
@@ -113,10 +116,11 @@ pub enum Closed {
 
 impl Closed {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Disconnect,
         Self::Gone,
         Self::KeepAlive,
+        Self::Handshake,
         Self::ConnectTimeout,
         Self::ConnectRefused,
         Self::Protocol,
@@ -135,6 +139,7 @@ impl Closed {
             Self::Disconnect => "disconnect",
             Self::Gone => "gone",
             Self::KeepAlive => "keep_alive",
+            Self::Handshake => "handshake",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectRefused => "connect_refused",
             Self::Protocol => "protocol",

@@ -26,6 +26,6 @@ mod twin;
 
 pub use counters::{Closed, Counters, Reason};
 pub use limits::{Config, Limits, PayloadLimits};
-pub use mqtt::{BindError, Publisher, RuleError, Server};
+pub use mqtt::{BindError, Pem, Publisher, RuleError, Server, Tls, TlsError};
 pub use recorder::{DeviceKind, Known, Recorder};
 pub use twin::{NoDevices, TwinRecorder};

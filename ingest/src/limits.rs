@@ -10,11 +10,17 @@ use std::time::Duration;
 
 use twin_core::MAX_AHEAD;
 
+use crate::mqtt::Tls;
+
 /// Limits of the MQTT server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Most connections at once; more are closed at the door and counted.
     pub max_connections: usize,
+    /// Most TLS handshakes at once; more are closed at the door and counted.
+    pub max_handshakes: usize,
+    /// Longest time of a TLS handshake.
+    pub handshake_timeout: Duration,
     /// Longest time from accepting a connection to its CONNECT.
     pub connect_timeout: Duration,
     /// Longest time a peer may take nothing of what waits for it.
@@ -80,6 +86,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 20_000,
+            max_handshakes: 256,
+            handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
@@ -107,6 +115,8 @@ pub struct Config {
     /// Namespaces opened for plain publish and subscribe, each a topic prefix of whole levels:
     /// `demo` opens `demo` and everything below it.
     pub open: Vec<String>,
+    /// A listener for TLS beside the plain one.
+    pub tls: Option<Tls>,
     /// The limits.
     pub limits: Limits,
 }
@@ -116,6 +126,7 @@ impl Default for Config {
         Self {
             realm: "rw".into(),
             open: Vec::new(),
+            tls: None,
             limits: Limits::default(),
         }
     }

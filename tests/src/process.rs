@@ -352,6 +352,11 @@ impl Twin {
         self.said("mqtt")
     }
 
+    /// Address of its MQTT door with TLS.
+    pub fn mqtts(&self) -> &str {
+        self.said("mqtts")
+    }
+
     /// Its position when it said that it was ready.
     pub fn position(&self) -> &str {
         self.said("position")

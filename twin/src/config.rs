@@ -54,6 +54,14 @@ pub(crate) struct HttpSection {
 pub(crate) struct MqttSection {
     /// Address to listen on; port 0 takes any free one.
     pub(crate) listen: SocketAddr,
+    /// Address to listen on for TLS, once there is a certificate.
+    pub(crate) tls_listen: SocketAddr,
+    /// File of the server's certificate; empty where TLS is not offered.
+    pub(crate) tls_certificate: PathBuf,
+    /// File of its private key.
+    pub(crate) tls_key: PathBuf,
+    /// File of the certificates that sign those of devices; empty where devices show none.
+    pub(crate) tls_client_ca: PathBuf,
 }
 
 /// The durable store.
@@ -132,6 +140,10 @@ impl Default for Config {
             },
             mqtt: MqttSection {
                 listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+                tls_listen: SocketAddr::from(([127, 0, 0, 1], 8883)),
+                tls_certificate: PathBuf::new(),
+                tls_key: PathBuf::new(),
+                tls_client_ca: PathBuf::new(),
             },
             store: StoreSection {
                 block_cache_mib: 256,
@@ -181,6 +193,15 @@ pub(crate) enum ConfigError {
         key: &'static str,
         address: SocketAddr,
     },
+    /// An address that only clients with certificates may reach.
+    #[error(
+        "mqtt.tls_listen is {address}, which other machines can reach, and devices need not say who they \
+         are: name mqtt.tls_client_ca, or use a loopback address such as 127.0.0.1:{}", .address.port()
+    )]
+    Nameless { address: SocketAddr },
+    /// A setting that means nothing without another.
+    #[error("{0} is set and {1} is not: name the file, or remove {0}")]
+    Without(&'static str, &'static str),
     /// A realm that is no name.
     #[error("twin.realm `{0}` is not a realm: a lower-case letter, then at most 31 of a-z 0-9 -")]
     Realm(String),
@@ -240,6 +261,28 @@ impl Config {
             if !address.ip().is_loopback() {
                 return Err(ConfigError::Remote { key, address });
             }
+        }
+        self.mqtt.check()
+    }
+}
+
+impl MqttSection {
+    fn check(&self) -> Result<(), ConfigError> {
+        let named = |path: &PathBuf| !path.as_os_str().is_empty();
+        if named(&self.tls_certificate) && !named(&self.tls_key) {
+            return Err(ConfigError::Without("mqtt.tls_certificate", "mqtt.tls_key"));
+        }
+        for (key, file) in [
+            ("mqtt.tls_key", &self.tls_key),
+            ("mqtt.tls_client_ca", &self.tls_client_ca),
+        ] {
+            if named(file) && !named(&self.tls_certificate) {
+                return Err(ConfigError::Without(key, "mqtt.tls_certificate"));
+            }
+        }
+        if !self.tls_listen.ip().is_loopback() && !named(&self.tls_client_ca) {
+            let address = self.tls_listen;
+            return Err(ConfigError::Nameless { address });
         }
         Ok(())
     }
@@ -332,6 +375,21 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn tls_for_other_machines_needs_their_certificates() {
+        let check = |text: &str| read(&format!("[mqtt]\n{text}")).unwrap().check();
+        let files = "tls_certificate = \"a.pem\"\ntls_key = \"a.key\"\n";
+        let remote = "tls_listen = \"0.0.0.0:8883\"\n";
+        assert!(check(files).is_ok());
+        let nameless = check(&format!("{files}{remote}"));
+        assert!(matches!(nameless, Err(ConfigError::Nameless { .. })));
+        assert!(check(&format!("{files}{remote}tls_client_ca = \"ca.pem\"\n")).is_ok());
+        for alone in ["tls_certificate", "tls_key", "tls_client_ca"] {
+            let alone = check(&format!("{alone} = \"a.pem\"\n"));
+            assert!(matches!(alone, Err(ConfigError::Without(..))), "{alone:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod export;
 mod failure;
 mod figures;
 mod import;
+mod mqtt;
 mod nation;
 mod output;
 mod query;

@@ -18,6 +18,7 @@ use twin_core::Twin;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::figures;
+use crate::mqtt;
 use crate::nation::Nation;
 use crate::output;
 
@@ -34,7 +35,7 @@ pub(crate) async fn run(config: Config, json: bool) -> Result<ExitCode, Failure>
 /// Addresses that are taken before anything slow begins: a port in use is said at once.
 pub(crate) struct Doors {
     http: TcpListener,
-    mqtt: std::net::SocketAddr,
+    mqtt: (std::net::SocketAddr, ingest::Config),
 }
 
 impl Doors {
@@ -48,7 +49,7 @@ impl Doors {
         })?;
         Ok(Self {
             http,
-            mqtt: config.mqtt.listen,
+            mqtt: (config.mqtt.listen, mqtt::config(config)?),
         })
     }
 }
@@ -99,15 +100,10 @@ pub(crate) async fn serve(
     attribution: Vec<String>,
     next: &[String],
 ) -> Result<ExitCode, Failure> {
-    let mut ingest = ingest::Config {
-        realm: nation.config.twin.realm.as_str().into(),
-        ..Default::default()
-    };
-    let max_ahead_secs = u64::from(nation.config.twin.max_ahead_secs);
-    ingest.limits.payload.max_ahead = Duration::from_secs(max_ahead_secs);
     let recorder = TwinRecorder::new(nation.twin.clone())
         .map_err(|error| Failure::failed(error.to_string()))?;
-    let mqtt = Server::bind(doors.mqtt, ingest, Arc::new(recorder))
+    let (listen, mqtt) = doors.mqtt;
+    let mqtt = Server::bind(listen, mqtt, Arc::new(recorder))
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;
     let counters = mqtt.counters();
@@ -124,26 +120,30 @@ pub(crate) async fn serve(
         .http
         .local_addr()
         .map_err(|error| Failure::failed(format!("HTTP: {error}")))?;
-    let mqtt_addr = mqtt.local_addr();
+    let (mqtt_addr, mqtts_addr) = (mqtt.local_addr(), mqtt.tls_addr());
     let position = nation.twin.view().position();
     let app = graphql_api::router(service.clone()).into_make_service();
     let http = axum::serve(doors.http, app).with_graceful_shutdown(stop.clone().wait());
     let http = tokio::spawn(http.into_future());
     let mqtt = tokio::spawn(mqtt.run(stop.clone().wait()));
     if json {
-        output::line(
-            &json!({
-                "ready": true,
-                "http": http_addr.to_string(),
-                "mqtt": mqtt_addr.to_string(),
-                "position": position.to_string(),
-            })
-            .to_string(),
-        );
+        let mut ready = json!({
+            "ready": true,
+            "http": http_addr.to_string(),
+            "mqtt": mqtt_addr.to_string(),
+            "position": position.to_string(),
+        });
+        if let Some(addr) = mqtts_addr {
+            ready["mqtts"] = addr.to_string().into();
+        }
+        output::line(&ready.to_string());
     } else {
         output::line(&format!(
             "\nReady at {position}.\n  Start page   http://{http_addr}/\n  GraphQL      http://{http_addr}/graphql\n  MQTT         {mqtt_addr}"
         ));
+        if let Some(addr) = mqtts_addr {
+            output::line(&format!("  MQTT, TLS    {addr}"));
+        }
         for line in next {
             output::line(line);
         }

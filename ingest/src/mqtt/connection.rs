@@ -8,7 +8,6 @@
 //! - Reading also stops while more than [`OUT_BYTES`] wait to be written.
 //! - An idle connection holds no read buffer.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use futures_util::StreamExt as _;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::packet::{Qos, SubEntry};
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -28,11 +27,12 @@ use super::broker::{Message, Outbox};
 use super::incoming::{Connect, Incoming, Publish, Will};
 use super::intake::Intake;
 use super::server::{Seat, Shared};
+use super::speaker::Speaker;
 use super::topic::{Wish, valid_topic};
 use super::wire::{ConnectRefusal, Granted, Wire};
 use crate::counters::{Closed, Fate};
 use crate::recorder::Known;
-use crate::socket::{READ_BYTES, read_some};
+use crate::socket::{Moved, Stream, transfer};
 use crate::time::now_micros;
 
 /// Bytes that may wait to be written before reading and delivering stop.
@@ -49,8 +49,9 @@ struct Session {
     filters: Vec<String>,
 }
 
-pub(crate) struct Connection {
-    stream: TcpStream,
+pub(crate) struct Connection<S> {
+    stream: S,
+    speaker: Speaker,
     shared: Arc<Shared>,
     wire: Wire,
     session: Option<Session>,
@@ -69,14 +70,15 @@ pub(crate) struct Connection {
     wrote: Instant,
 }
 
-impl Connection {
-    pub(crate) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
+impl<S: Stream> Connection<S> {
+    pub(crate) fn new(stream: S, speaker: Speaker, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         let wire = Wire::new(&shared.config.limits);
         let stop = shared.shutdown.child_token();
-        let intake = Intake::new(Arc::clone(&shared));
+        let intake = Intake::new(Arc::clone(&shared), speaker.clone());
         Self {
             stream,
+            speaker,
             shared,
             wire,
             session: None,
@@ -125,23 +127,19 @@ impl Connection {
             sleep.as_mut().reset(due);
         }
         let reads = self.may_read();
-        let writes = !self.wire.out.is_empty();
         let delivers = self.draining.is_none()
-            && self.wire.out.len() < OUT_BYTES
+            && self.wire.out.bytes.len() < OUT_BYTES
             && self
                 .wire
                 .vacancy(self.shared.config.limits.outbound_in_flight);
-        let (mut reader, writer) = self.stream.split();
+        let into = reads.then_some(&mut self.unread);
         tokio::select! {
-            read = read_some(&mut reader, &mut self.unread), if reads => match read {
-                Ok(0) | Err(_) => self.ended = true,
-                Ok(_) => self.heard = Instant::now(),
+            moved = transfer(&mut self.stream, into, &mut self.wire.out) => match moved {
+                Moved::Read(Ok(0) | Err(_)) => self.ended = true,
+                Moved::Read(Ok(_)) => self.heard = Instant::now(),
+                Moved::Wrote(Ok(())) => self.wrote = Instant::now(),
+                Moved::Wrote(Err(_)) => self.wire.closing = Some(Closed::Gone),
             },
-            ready = writer.writable(), if writes => {
-                if ready.is_err() {
-                    self.wire.closing = Some(Closed::Gone);
-                }
-            }
             Some(answers) = self.intake.pending.next(), if !self.intake.pending.is_empty() => {
                 self.answer(&answers);
             }
@@ -159,7 +157,7 @@ impl Connection {
     }
 
     fn paused(&self) -> bool {
-        self.intake.is_full() || self.wire.out.len() >= OUT_BYTES
+        self.intake.is_full() || self.wire.out.bytes.len() >= OUT_BYTES
     }
 
     fn may_read(&self) -> bool {
@@ -329,6 +327,7 @@ impl Connection {
     fn subscribe(&mut self, entry: &SubEntry) -> Granted {
         let Self {
             shared,
+            speaker,
             session,
             outbox,
             ..
@@ -344,8 +343,11 @@ impl Connection {
         match shared.rules.subscribe(filter) {
             Wish::Open => {}
             Wish::Device(device) => {
-                let known = TwinId::new(device).map(|id| shared.recorder.known(&id));
-                if !matches!(known, Ok(Known::Device(_))) {
+                let Ok(id) = TwinId::new(device) else {
+                    return Granted::Denied;
+                };
+                let known = || matches!(shared.recorder.known(&id), Known::Device(_));
+                if !speaker.is(&id) || !known() {
                     return Granted::Denied;
                 }
             }
@@ -431,23 +433,14 @@ impl Connection {
     }
 
     fn write(&mut self) {
-        while !self.wire.out.is_empty() {
-            match self.stream.try_write(&self.wire.out) {
-                Ok(wrote) => {
-                    self.wire.out.drain(..wrote);
-                    self.wrote = Instant::now();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.wire.out.clear();
-                    self.wire.closing.get_or_insert(Closed::Gone);
-                }
-            }
-        }
+        let Ok(moved) = self.wire.out.write_now(&mut self.stream) else {
+            self.wire.out.clear();
+            self.wire.closing.get_or_insert(Closed::Gone);
+            return;
+        };
         // The wait for the peer begins when something waits.
-        self.wrote = Instant::now();
-        if self.wire.out.capacity() > READ_BYTES {
-            self.wire.out = Vec::new();
+        if moved || self.wire.out.is_empty() {
+            self.wrote = Instant::now();
         }
     }
 
@@ -475,8 +468,8 @@ impl Connection {
             self.write();
             let writes = !self.wire.out.is_empty();
             tokio::select! {
-                ready = self.stream.writable(), if writes => {
-                    if ready.is_err() {
+                moved = transfer(&mut self.stream, None, &mut self.wire.out), if writes => {
+                    if let Moved::Wrote(Err(_)) = moved {
                         self.wire.out.clear();
                     }
                 }
@@ -486,6 +479,11 @@ impl Connection {
                 }
                 else => {}
             }
+        }
+        // TLS and WebSocket say goodbye too; a peer that is gone does not hear it.
+        let goodbye = tokio::time::timeout_at(limit, self.stream.shutdown()).await;
+        if !matches!(goodbye, Ok(Ok(()))) {
+            tracing::trace!("the stream did not end in order");
         }
         self.wire.closed();
     }

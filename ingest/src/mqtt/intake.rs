@@ -19,6 +19,7 @@ use super::batch::{Answer, BATCH_READINGS, Batch, Letter};
 use super::broker::Message;
 use super::incoming::Publish;
 use super::server::Shared;
+use super::speaker::Speaker;
 use super::topic::Target;
 use crate::counters::{Fate, Reason};
 use crate::payload::{Refused, decode};
@@ -27,6 +28,7 @@ use crate::time::Arrivals;
 
 pub(crate) struct Intake {
     shared: Arc<Shared>,
+    speaker: Speaker,
     /// Client id of the connection, for dead letters.
     client: Arc<str>,
     /// Number of the connection, so that it need not hear itself.
@@ -40,9 +42,10 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, speaker: Speaker) -> Self {
         Self {
             shared,
+            speaker,
             client: "".into(),
             session: 0,
             pending: FuturesOrdered::new(),
@@ -161,6 +164,10 @@ impl Intake {
     fn telemetry(&mut self, device: &str, payload: &[u8], now: i64) -> Result<(), Refused> {
         let unknown = |detail: String| Refused::new(Reason::UnknownDevice, detail);
         let id = TwinId::new(device).map_err(|error| unknown(error.to_string()))?;
+        if !self.speaker.is(&id) {
+            let detail = format!("the certificate names another device than `{id}`");
+            return Err(Refused::new(Reason::ForeignDevice, detail));
+        }
         let kind = match self.shared.recorder.known(&id) {
             Known::Device(kind) => kind,
             Known::NoDevice(class) => {

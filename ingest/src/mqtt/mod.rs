@@ -8,10 +8,13 @@ mod harness;
 mod incoming;
 mod intake;
 mod server;
+mod speaker;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod topic;
 mod wire;
 
 pub use server::{BindError, Publisher, Server};
+pub use tls::{Pem, Tls, TlsError};
 pub use topic::RuleError;

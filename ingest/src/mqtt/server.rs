@@ -1,7 +1,7 @@
-//! The listener: bounded, loopback only, and drained when it stops.
+//! The listeners: bounded, loopback only or with certificates, and drained when they stop.
 //!
 //! # Invariants
-//! - Without TLS only loopback addresses are bound.
+//! - Only a listener that asks every client for a certificate is bound beyond loopback.
 //! - A client id is held by one connection: a newer one takes it over.
 //! - [`Server::run`] returns when every connection has ended, or `drain_timeout` has passed.
 
@@ -15,15 +15,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::broker::{Broker, Message};
 use super::connection::Connection;
+use super::speaker::Speaker;
+use super::tls::{Acceptor, Tls, TlsError};
 use super::topic::{RuleError, Rules, valid_topic};
 use crate::counters::{Closed, Counters};
 use crate::limits::Config;
 use crate::recorder::Recorder;
+use crate::socket::Stream;
 
 /// How long the listener rests after the system refused a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -38,6 +42,15 @@ pub enum BindError {
          127.0.0.1:1883"
     )]
     NotLoopback(SocketAddr),
+    /// Not a loopback address, and clients need not say who they are.
+    #[error(
+        "MQTT over TLS on {0} would let anyone publish for any device: name a client CA, so that \
+         devices show certificates, or bind a loopback address such as 127.0.0.1:8883"
+    )]
+    Nameless(SocketAddr),
+    /// A certificate or a key cannot be used.
+    #[error("MQTT over TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The address cannot be had.
     #[error(
         "MQTT cannot listen on {addr}: {error}; choose another address, or port 0 for any free one"
@@ -66,10 +79,20 @@ pub(crate) struct Shared {
     pub(crate) waiting_bytes: AtomicUsize,
 }
 
+/// A listener whose connections begin with a TLS handshake.
+struct TlsListener {
+    listener: TcpListener,
+    local: SocketAddr,
+    acceptor: Acceptor,
+    /// Places for handshakes under way.
+    handshakes: Arc<Semaphore>,
+}
+
 /// An MQTT server, bound and not yet running.
 pub struct Server {
     listener: TcpListener,
     local: SocketAddr,
+    tls: Option<TlsListener>,
     shared: Arc<Shared>,
 }
 
@@ -115,9 +138,11 @@ impl Server {
             return Err(BindError::NotLoopback(addr));
         }
         let rules = Rules::new(&config.realm, &config.open)?;
-        let failed = |error| BindError::Listen { addr, error };
-        let listener = TcpListener::bind(addr).await.map_err(failed)?;
-        let local = listener.local_addr().map_err(failed)?;
+        let (listener, local) = listen(addr).await?;
+        let tls = match &config.tls {
+            Some(tls) => Some(TlsListener::bind(tls, config.limits.max_handshakes).await?),
+            None => None,
+        };
         let counters = Arc::new(Counters::default());
         let shared = Arc::new(Shared {
             rules,
@@ -132,6 +157,7 @@ impl Server {
         Ok(Self {
             listener,
             local,
+            tls,
             shared,
         })
     }
@@ -139,6 +165,11 @@ impl Server {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where it listens for TLS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls.as_ref().map(|tls| tls.local)
     }
 
     /// Its counters.
@@ -157,7 +188,10 @@ impl Server {
     /// in flight is answered, and each client hears that the server stops.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
-            listener, shared, ..
+            listener,
+            tls,
+            shared,
+            ..
         } = self;
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
@@ -165,17 +199,17 @@ impl Server {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => open(&shared, &mut connections, stream),
-                    Err(error) => {
-                        shared.counters.count_accept_error();
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_REST).await;
-                    }
+                accepted = listener.accept() => if let Some(stream) = taken(accepted, &shared).await {
+                    open(&shared, &mut connections, stream, Speaker::Local);
                 },
+                accepted = accept_tls(tls.as_ref()) => {
+                    if let (Some(tls), Some(stream)) = (&tls, taken(accepted, &shared).await) {
+                        tls.open(&shared, &mut connections, stream);
+                    }
+                }
             }
         }
-        drop(listener);
+        drop((listener, tls));
         shared.shutdown.cancel();
         let all = async {
             while let Some(ended) = connections.join_next().await {
@@ -200,23 +234,120 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-fn open(shared: &Arc<Shared>, connections: &mut JoinSet<()>, stream: TcpStream) {
+async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |error| BindError::Listen { addr, error };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    Ok((listener, local))
+}
+
+/// The next connection that will begin with a handshake; never one where there is no such listener.
+async fn accept_tls(tls: Option<&TlsListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match tls {
+        Some(tls) => tls.listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A connection that the system gave; where it refused, that is counted and waited for.
+async fn taken(
+    accepted: io::Result<(TcpStream, SocketAddr)>,
+    shared: &Shared,
+) -> Option<TcpStream> {
+    match accepted {
+        Ok((stream, _)) => {
+            // Acknowledgements are small and should not wait for more; a socket that cannot be told
+            // so still works.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY is not set");
+            }
+            Some(stream)
+        }
+        Err(error) => {
+            shared.counters.count_accept_error();
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_REST).await;
+            None
+        }
+    }
+}
+
+/// Takes a place for a connection, if there is one.
+fn place(shared: &Shared) -> Option<Open> {
     let counters = &shared.counters;
     if counters.connections() >= shared.config.limits.max_connections as u64 {
         counters.count_closed(Closed::TooMany);
+        return None;
+    }
+    Some(Open::new(Arc::clone(counters)))
+}
+
+fn open<S: Stream + 'static>(
+    shared: &Arc<Shared>,
+    connections: &mut JoinSet<()>,
+    stream: S,
+    speaker: Speaker,
+) {
+    let Some(open) = place(shared) else {
         return;
-    }
-    // Acknowledgements are small and should not wait for more; a socket that cannot be told so
-    // still works.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY is not set");
-    }
-    let open = Open::new(Arc::clone(counters));
-    let connection = Connection::new(stream, Arc::clone(shared));
+    };
+    let connection = Connection::new(stream, speaker, Arc::clone(shared));
     connections.spawn(async move {
         let closed = connection.serve().await;
         open.counters.count_closed(closed);
     });
+}
+
+impl TlsListener {
+    async fn bind(tls: &Tls, max_handshakes: usize) -> Result<Self, BindError> {
+        if tls.client_ca.is_none() && !tls.listen.ip().is_loopback() {
+            return Err(BindError::Nameless(tls.listen));
+        }
+        let acceptor = Acceptor::new(tls)?;
+        let (listener, local) = listen(tls.listen).await?;
+        Ok(Self {
+            listener,
+            local,
+            acceptor,
+            handshakes: Arc::new(Semaphore::new(max_handshakes)),
+        })
+    }
+
+    fn open(&self, shared: &Arc<Shared>, connections: &mut JoinSet<()>, stream: TcpStream) {
+        let Some(open) = place(shared) else {
+            return;
+        };
+        let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+            shared.counters.count_closed(Closed::TooMany);
+            return;
+        };
+        let acceptor = self.acceptor.clone();
+        let shared = Arc::clone(shared);
+        connections.spawn(async move {
+            let shaken = tokio::select! {
+                shaken = tokio::time::timeout(
+                    shared.config.limits.handshake_timeout,
+                    acceptor.accept(stream),
+                ) => shaken,
+                () = shared.shutdown.cancelled() => {
+                    open.counters.count_closed(Closed::Shutdown);
+                    return;
+                }
+            };
+            drop(permit);
+            let refused = match shaken {
+                Ok(Ok((stream, speaker))) => {
+                    let closed = Connection::new(stream, speaker, shared).serve().await;
+                    open.counters.count_closed(closed);
+                    return;
+                }
+                Ok(Err(refused)) => refused,
+                Err(_elapsed) => "it took longer than handshake_timeout".to_owned(),
+            };
+            tracing::debug!(refused, "a TLS handshake failed");
+            open.counters.count_closed(Closed::Handshake);
+        });
+    }
 }
 
 /// Counts a connection as open for as long as it lives, however it ends.

@@ -26,6 +26,7 @@ use super::broker::Message;
 use super::incoming::{Incoming, incoming};
 use crate::counters::Closed;
 use crate::limits::Limits;
+use crate::socket::Outgoing;
 
 /// Topic aliases that a version 5 client may use.
 const TOPIC_ALIASES: u16 = 16;
@@ -58,7 +59,7 @@ pub(crate) struct NotSent;
 pub(crate) struct Wire {
     core: mqtt::Connection<role::Server>,
     /// Bytes that wait to be written.
-    pub(crate) out: Vec<u8>,
+    pub(crate) out: Outgoing,
     /// Why the connection ends, once it does.
     pub(crate) closing: Option<Closed>,
     /// One and a half keep-alive times; `None` where the client asked for none.
@@ -83,7 +84,7 @@ impl Wire {
         let options = ConnectionOptions::new().maximum_packet_size_recv(limits.max_packet_bytes);
         Self {
             core: mqtt::Connection::with_options(Version::Undetermined, options),
-            out: Vec::new(),
+            out: Outgoing::default(),
             closing: None,
             silence: None,
             unacknowledged: 0,
@@ -138,7 +139,9 @@ impl Wire {
             match event {
                 Event::NotifyPacketReceived(packet) => received = Some(packet),
                 Event::RequestSendPacket { packet, .. } => {
-                    self.out.extend_from_slice(&packet.to_continuous_buffer());
+                    self.out
+                        .bytes
+                        .extend_from_slice(&packet.to_continuous_buffer());
                 }
                 Event::RequestTimerReset {
                     kind: TimerKind::PingreqRecv,

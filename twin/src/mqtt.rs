@@ -1,0 +1,39 @@
+//! The MQTT service as it is configured.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ingest::{Pem, Tls};
+
+use crate::config::Config;
+use crate::failure::Failure;
+
+/// What the MQTT server is bound with; files are read here.
+pub(crate) fn config(config: &Config) -> Result<ingest::Config, Failure> {
+    let mqtt = &config.mqtt;
+    let mut bound = ingest::Config {
+        realm: config.twin.realm.as_str().into(),
+        ..Default::default()
+    };
+    let max_ahead_secs = u64::from(config.twin.max_ahead_secs);
+    bound.limits.payload.max_ahead = Duration::from_secs(max_ahead_secs);
+    if !mqtt.tls_certificate.as_os_str().is_empty() {
+        let client_ca = &mqtt.tls_client_ca;
+        let named = !client_ca.as_os_str().is_empty();
+        bound.tls = Some(Tls {
+            listen: mqtt.tls_listen,
+            certificate: pem("mqtt.tls_certificate", &mqtt.tls_certificate)?,
+            key: pem("mqtt.tls_key", &mqtt.tls_key)?,
+            client_ca: named
+                .then(|| pem("mqtt.tls_client_ca", client_ca))
+                .transpose()?,
+        });
+    }
+    Ok(bound)
+}
+
+fn pem(key: &str, path: &Path) -> Result<Pem, Failure> {
+    let name = format!("{key} {}", path.display());
+    let text = std::fs::read(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    Ok(Pem { name, text })
+}
