@@ -2,7 +2,8 @@
 # Brings what a machine lacks, once: setup.sh build | console | test | lint.
 #   build    clang, which compiles RocksDB and binds it
 #   console  GraphiQL, which the twin serves itself (graphql-api/console)
-#   test     mosquitto_pub, a Python venv (requirements.txt), graphql-ws under Node (tests/node)
+#   test     mosquitto_pub, openssl, a Python venv (requirements.txt), graphql-ws and mqtt.js under
+#            Node (tests/node)
 #   lint     cargo-deny
 # Debian packages come through apt; the rest lies under the cache folder, named by the hash of
 # what asked for it, so another version never meets the old one. Done is quick and says nothing.
@@ -79,13 +80,14 @@ for what in "$@"; do
     test)
       packages=
       have mosquitto_pub || packages="$packages mosquitto-clients"
+      have openssl || packages="$packages openssl"
       [ -e "$venv/done" ] || python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
       # shellcheck disable=SC2086  # a list of names
       [ -z "$packages" ] || apt_get $packages
       python_packages
       if [ ! -d "$node_peers" ]; then
         have node && have npm || die "node or npm is missing: install Node 20 or newer with npm (https://nodejs.org)"
-        say "fetching graphql-ws, a client of the tests"
+        say "fetching graphql-ws and mqtt.js, clients of the tests"
         into "$node_peers" "the npm registry" npm_from tests/node
       fi ;;
     lint)

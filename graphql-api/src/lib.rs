@@ -25,7 +25,7 @@ mod schema;
 mod service;
 
 pub use error::Code;
-pub use http::router;
+pub use http::{router, router_with};
 pub use metrics::{Figure, Values};
 pub use schema::SchemaError;
 pub use service::{FiguresFn, Options, Service, SurqlFn};

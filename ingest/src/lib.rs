@@ -26,6 +26,7 @@ mod twin;
 
 pub use counters::{Closed, Counters, Reason};
 pub use limits::{Config, Limits, PayloadLimits};
-pub use mqtt::{BindError, Pem, Publisher, RuleError, Server, Tls, TlsError};
+pub use mqtt::{BindError, Door, Pem, Publisher, RuleError, Server, Tls, TlsError};
 pub use recorder::{DeviceKind, Known, Recorder};
+pub use socket::Stream;
 pub use twin::{NoDevices, TwinRecorder};

@@ -1,7 +1,8 @@
-//! The doors of MQTT: certificates name devices, and nobody speaks for another.
+//! The doors of MQTT: certificates name devices, and nobody speaks for another; a browser comes in
+//! behind the guard of HTTP.
 //!
 //! # Invariants
-//! - Certificates are made by the openssl command line, clients are `mosquitto_pub`.
+//! - Certificates are made by the openssl command line, clients are `mosquitto_pub` and mqtt.js.
 #![expect(
     clippy::unwrap_used,
     reason = "a test outside its functions too fails by panicking"
@@ -13,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
-use tests::{Checks, Finished, Foreign, Start, Twin, publisher, register_stations, station};
+use tests::{Checks, Finished, Foreign, Start, Twin, node, publisher, register_stations, station};
 
 /// A publish is answered within this time, on a busy machine too.
 const SOON: Duration = Duration::from_mins(1);
@@ -227,6 +228,46 @@ fn a_certificate_lets_its_device_in_and_nobody_else() {
             done.code != Some(0) && said.contains("not authorized"),
             "{done:?}"
         );
+    });
+    checks.finish();
+}
+
+#[test]
+fn mqtt_js_publishes_over_a_websocket() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("twin");
+    register_stations(&dir, 4);
+    let twin = Start::serve().dir(&dir).ready();
+    let url = format!("ws://{}/mqtt", twin.http());
+    let publish = |version: &str, device: &str, message: &str, options: &str| {
+        let topic = format!("twin/rw/{device}/telemetry");
+        let args = [&url, version, &topic, message, options];
+        Foreign::start(node("mqtt.mjs").args(args)).finished(SOON)
+    };
+    let mut checks = Checks::new();
+    for (number, version) in ["4", "5"].into_iter().enumerate() {
+        let device = station(number);
+        checks.check("what is acknowledged is in the twin", || {
+            let done = publish(version, &device, READING, "{}");
+            assert_eq!(done.code, Some(0), "{done:?}");
+            assert!(heard(&twin, &device), "version {version}");
+        });
+    }
+    checks.check(
+        "a packet may be longer than a message of the socket",
+        || {
+            let space = " ".repeat(200_000);
+            let long = READING.replace(", ", &format!(",{space}"));
+            let done = publish("5", &station(2), &long, "{}");
+            assert_eq!(done.code, Some(0), "{done:?}");
+            assert!(heard(&twin, &station(2)));
+        },
+    );
+    checks.check("a page of another site does not come in", || {
+        let elsewhere = r#"{"wsOptions": {"origin": "http://elsewhere.example"}}"#;
+        let done = publish("5", &station(3), READING, elsewhere);
+        assert!(done.code == Some(1) && done.out.contains("403"), "{done:?}");
+        assert!(!heard(&twin, &station(3)));
     });
     checks.finish();
 }

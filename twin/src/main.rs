@@ -23,6 +23,7 @@ mod query;
 mod replay;
 mod serve;
 mod verify;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

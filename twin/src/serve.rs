@@ -21,6 +21,7 @@ use crate::figures;
 use crate::mqtt;
 use crate::nation::Nation;
 use crate::output;
+use crate::websocket;
 
 /// Longest time that answers under way may take after an interruption.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -122,7 +123,8 @@ pub(crate) async fn serve(
         .map_err(|error| Failure::failed(format!("HTTP: {error}")))?;
     let (mqtt_addr, mqtts_addr) = (mqtt.local_addr(), mqtt.tls_addr());
     let position = nation.twin.view().position();
-    let app = graphql_api::router(service.clone()).into_make_service();
+    let app = graphql_api::router_with(service.clone(), websocket::route(mqtt.door()));
+    let app = app.into_make_service();
     let http = axum::serve(doors.http, app).with_graceful_shutdown(stop.clone().wait());
     let http = tokio::spawn(http.into_future());
     let mqtt = tokio::spawn(mqtt.run(stop.clone().wait()));

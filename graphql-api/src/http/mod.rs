@@ -33,6 +33,11 @@ const CONTENT_POLICY: &str = "default-src 'self'; script-src 'self'; style-src '
 
 /// All routes of a service.
 pub fn router(service: Service) -> Router {
+    router_with(service, Router::new())
+}
+
+/// All routes of a service and others, behind the same guard of Host and Origin.
+pub fn router_with(service: Service, others: Router) -> Router {
     let fixed = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
@@ -48,6 +53,7 @@ pub fn router(service: Service) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .merge(others.with_state(()))
         .fallback(page::not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(guard::announced_length))

@@ -15,6 +15,6 @@ mod tls;
 mod topic;
 mod wire;
 
-pub use server::{BindError, Publisher, Server};
+pub use server::{BindError, Door, Publisher, Server};
 pub use tls::{Pem, Tls, TlsError};
 pub use topic::RuleError;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,8 @@ use crate::limits::Config;
 use crate::recorder::Recorder;
 use crate::socket::Stream;
 
+/// Streams that another service brought and that wait to be served.
+const WAITING_STREAMS: usize = 64;
 /// How long the listener rests after the system refused a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -93,7 +95,32 @@ pub struct Server {
     listener: TcpListener,
     local: SocketAddr,
     tls: Option<TlsListener>,
+    door: Door,
+    entering: mpsc::Receiver<Box<dyn Stream>>,
     shared: Arc<Shared>,
+}
+
+/// Lets streams in that another service accepted, such as a WebSocket's: they speak for programs of
+/// this machine, so whoever brings one has made sure of that.
+#[derive(Clone)]
+pub struct Door {
+    streams: mpsc::Sender<Box<dyn Stream>>,
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// Hands a stream to the server, which serves it like a connection of its own. Once the server
+    /// has stopped, the stream is closed.
+    pub async fn enter(&self, stream: impl Stream + 'static) {
+        if self.streams.send(Box::new(stream)).await.is_err() {
+            tracing::debug!("a stream came when the MQTT server had stopped");
+        }
+    }
 }
 
 impl std::fmt::Debug for Server {
@@ -143,6 +170,7 @@ impl Server {
             Some(tls) => Some(TlsListener::bind(tls, config.limits.max_handshakes).await?),
             None => None,
         };
+        let (streams, entering) = mpsc::channel(WAITING_STREAMS);
         let counters = Arc::new(Counters::default());
         let shared = Arc::new(Shared {
             rules,
@@ -158,6 +186,8 @@ impl Server {
             listener,
             local,
             tls,
+            door: Door { streams },
+            entering,
             shared,
         })
     }
@@ -170,6 +200,11 @@ impl Server {
     /// Where it listens for TLS, if it does.
     pub fn tls_addr(&self) -> Option<SocketAddr> {
         self.tls.as_ref().map(|tls| tls.local)
+    }
+
+    /// Lets streams in that another service accepted.
+    pub fn door(&self) -> Door {
+        self.door.clone()
     }
 
     /// Its counters.
@@ -190,6 +225,8 @@ impl Server {
         let Self {
             listener,
             tls,
+            door,
+            mut entering,
             shared,
             ..
         } = self;
@@ -202,6 +239,9 @@ impl Server {
                 accepted = listener.accept() => if let Some(stream) = taken(accepted, &shared).await {
                     open(&shared, &mut connections, stream, Speaker::Local);
                 },
+                Some(stream) = entering.recv() => {
+                    open(&shared, &mut connections, stream, Speaker::Local);
+                }
                 accepted = accept_tls(tls.as_ref()) => {
                     if let (Some(tls), Some(stream)) = (&tls, taken(accepted, &shared).await) {
                         tls.open(&shared, &mut connections, stream);
@@ -209,7 +249,7 @@ impl Server {
                 }
             }
         }
-        drop((listener, tls));
+        drop((listener, tls, door, entering));
         shared.shutdown.cancel();
         let all = async {
             while let Some(ended) = connections.join_next().await {
