@@ -3,7 +3,7 @@
 //! # Invariants
 //! - Nothing vanishes uncounted: `messages == accepted + relayed + failed + the sum of refused +
 //!   in_flight` whenever no connection is in the middle of a step.
-//! - Counters only grow; `connections` and `in_flight` are gauges.
+//! - Counters only grow; `connections`, `in_flight`, `sessions` and `retained` are gauges.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -100,7 +100,7 @@ pub enum Closed {
     Protocol,
     /// A packet larger than `max_packet_bytes`.
     PacketTooLarge,
-    /// A publish of `QoS` 2, or with RETAIN where that is not offered.
+    /// A publish with RETAIN where that is not offered.
     NotOffered,
     /// Another connection came with the same client id.
     TakenOver,
@@ -108,6 +108,9 @@ pub enum Closed {
     CommitFailed,
     /// The peer took nothing for `write_timeout`.
     WriteStalled,
+    /// New connections faster than `max_connections_per_sec`, or publishes faster than
+    /// `max_messages_per_sec`.
+    TooFast,
     /// More connections than `max_connections`, or handshakes than `max_handshakes`.
     TooMany,
     /// The server stopped.
@@ -116,7 +119,7 @@ pub enum Closed {
 
 impl Closed {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Disconnect,
         Self::Gone,
         Self::KeepAlive,
@@ -129,6 +132,7 @@ impl Closed {
         Self::TakenOver,
         Self::CommitFailed,
         Self::WriteStalled,
+        Self::TooFast,
         Self::TooMany,
         Self::Shutdown,
     ];
@@ -148,6 +152,7 @@ impl Closed {
             Self::TakenOver => "taken_over",
             Self::CommitFailed => "commit_failed",
             Self::WriteStalled => "write_stalled",
+            Self::TooFast => "too_fast",
             Self::TooMany => "too_many_connections",
             Self::Shutdown => "shutdown",
         }
@@ -168,6 +173,11 @@ pub struct Counters {
     in_flight: AtomicU64,
     delivered: AtomicU64,
     dropped: AtomicU64,
+    expired: AtomicU64,
+    sessions: AtomicU64,
+    sessions_dropped: AtomicU64,
+    retained: AtomicU64,
+    not_retained: AtomicU64,
     accept_errors: AtomicU64,
     refused: [AtomicU64; Reason::ALL.len()],
     closed: [AtomicU64; Closed::ALL.len()],
@@ -202,8 +212,19 @@ counters! {
     in_flight,
     /// Messages sent to subscribers.
     delivered,
-    /// Messages that a subscriber's full queue or small packet limit dropped.
+    /// Messages that a subscriber's full queue or small packet limit dropped, or that were of `QoS` 0
+    /// while it was away.
     dropped,
+    /// Messages that were of no use any more when their subscriber could have them.
+    expired,
+    /// Sessions that are kept between connections now.
+    sessions,
+    /// Sessions that were not kept because `max_sessions` were.
+    sessions_dropped,
+    /// Messages that are retained now.
+    retained,
+    /// Messages that were not retained because as many as may be are.
+    not_retained,
     /// Connections that could not be accepted because the system refused.
     accept_errors,
 }
@@ -267,6 +288,30 @@ impl Counters {
 
     pub(crate) fn count_dropped(&self) {
         self.dropped.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_expired(&self) {
+        self.expired.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn session_kept(&self) {
+        self.sessions.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn session_taken(&self) {
+        self.sessions.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn count_session_dropped(&self) {
+        self.sessions_dropped.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn set_retained(&self, count: usize) {
+        self.retained.store(count as u64, Relaxed);
+    }
+
+    pub(crate) fn count_not_retained(&self) {
+        self.not_retained.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn count_accept_error(&self) {

@@ -15,8 +15,20 @@ use crate::mqtt::Tls;
 /// Limits of the MQTT server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Most connections at once; more are closed at the door and counted.
+    /// Most connections at once; more are refused at their CONNECT (5: reason 0x97), far more closed
+    /// at the door; both are counted.
     pub max_connections: usize,
+    /// Most new connections a second; more are refused at their CONNECT (5: reason 0x9F).
+    pub max_connections_per_sec: u32,
+    /// Most publishes of one connection a second; more end it (5: reason 0x96).
+    pub max_messages_per_sec: u32,
+    /// Longest keep alive of a version 5 client, seconds: one that asks for more, or for none, is
+    /// told this one. 0 leaves it to the clients.
+    pub max_keep_alive: u16,
+    /// Longest time a session is kept after its connection.
+    pub max_session_expiry: Duration,
+    /// Most sessions that are kept so; one more ends with its connection and is counted.
+    pub max_sessions: usize,
     /// Most TLS handshakes at once; more are closed at the door and counted.
     pub max_handshakes: usize,
     /// Longest time of a TLS handshake.
@@ -45,9 +57,15 @@ pub struct Limits {
     pub max_subscriptions: usize,
     /// Most messages that wait for one subscriber; more are dropped and counted.
     pub outbound_messages: usize,
-    /// Most payload bytes that wait for one subscriber; more are dropped and counted.
+    /// Most bytes that wait for one subscriber; more are dropped and counted.
     pub outbound_bytes: usize,
-    /// Most `QoS` 1 messages sent to one subscriber and not acknowledged by it.
+    /// Most bytes that wait for all subscribers together; more are dropped and counted.
+    pub total_outbound_bytes: usize,
+    /// Most retained messages; one more is handed on, not retained, and counted.
+    pub max_retained: usize,
+    /// Most bytes of retained messages; beyond it the same.
+    pub retained_bytes: usize,
+    /// Most `QoS` 1 and 2 messages sent to one subscriber and not at their end.
     pub outbound_in_flight: u16,
     /// Limits of one payload.
     pub payload: PayloadLimits,
@@ -86,6 +104,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 20_000,
+            max_connections_per_sec: 10_000,
+            max_messages_per_sec: 100_000,
+            max_keep_alive: 0,
+            max_session_expiry: Duration::from_hours(24),
+            max_sessions: 20_000,
             max_handshakes: 256,
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
@@ -101,6 +124,9 @@ impl Default for Limits {
             max_subscriptions: 64,
             outbound_messages: 1_024,
             outbound_bytes: 4 << 20,
+            total_outbound_bytes: 256 << 20,
+            max_retained: 10_000,
+            retained_bytes: 64 << 20,
             outbound_in_flight: 64,
             payload: PayloadLimits::default(),
         }
@@ -112,8 +138,8 @@ impl Default for Limits {
 pub struct Config {
     /// The realm in `twin/{realm}/{device}/telemetry`.
     pub realm: Arc<str>,
-    /// Namespaces opened for plain publish and subscribe, each a topic prefix of whole levels:
-    /// `demo` opens `demo` and everything below it.
+    /// Namespaces opened for plain publish and subscribe, each a topic filter: `demo/#` opens `demo`
+    /// and everything below it. The twin's own tree and `$` topics stay closed.
     pub open: Vec<String>,
     /// A listener for TLS beside the plain one.
     pub tls: Option<Tls>,

@@ -2,13 +2,16 @@
 //! behind the guard of HTTP.
 //!
 //! # Invariants
-//! - Certificates are made by the openssl command line, clients are `mosquitto_pub` and mqtt.js.
+//! - Certificates are made by the openssl command line, clients are `mosquitto_pub` and mqtt.js; only
+//!   what no client does, such as stopping between PUBREC and PUBREL, is written in bytes.
 #![expect(
     clippy::unwrap_used,
     reason = "a test outside its functions too fails by panicking"
 )]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -268,6 +271,60 @@ fn mqtt_js_publishes_over_a_websocket() {
         let done = publish("5", &station(3), READING, elsewhere);
         assert!(done.code == Some(1) && done.out.contains("403"), "{done:?}");
         assert!(!heard(&twin, &station(3)));
+    });
+    checks.finish();
+}
+
+/// Sends bytes of MQTT 3.1.1 and expects these in return.
+#[track_caller]
+fn exchange(stream: &mut TcpStream, sent: &[u8], expected: &[u8]) {
+    stream.write_all(sent).unwrap();
+    let mut got = vec![0; expected.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(got, expected);
+}
+
+/// A connection whose session is to be kept; the server knows none.
+#[track_caller]
+fn connected(twin: &Twin) -> TcpStream {
+    let mut stream = TcpStream::connect(twin.mqtt()).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let connect = b"\x10\x0d\x00\x04MQTT\x04\x00\x00\x00\x00\x01a";
+    exchange(&mut stream, connect, &[0x20, 2, 0, 0]);
+    stream
+}
+
+#[test]
+fn a_reading_of_qos_2_that_is_sent_again_after_a_crash_is_there_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("twin");
+    register_stations(&dir, 1);
+    let device = station(0);
+    let topic = format!("twin/rw/{device}/telemetry");
+    let publish = |flags: u8| {
+        let mut bytes = vec![0x34 | flags, (2 + topic.len() + 2 + READING.len()) as u8];
+        bytes.extend((topic.len() as u16).to_be_bytes());
+        bytes.extend(topic.bytes().chain([0, 7]).chain(READING.bytes()));
+        bytes
+    };
+    let mut twin = Start::serve().dir(&dir).ready();
+    exchange(&mut connected(&twin), &publish(0), &[0x50, 2, 0, 7]);
+    twin.kill9();
+
+    let mut checks = Checks::new();
+    let twin = Start::serve().dir(&dir).ready();
+    checks.check("what was received survived, and is taken again", || {
+        assert!(heard(&twin, &device));
+        let mut stream = connected(&twin);
+        exchange(&mut stream, &publish(8), &[0x50, 2, 0, 7]);
+        exchange(&mut stream, &[0x62, 2, 0, 7], &[0x70, 2, 0, 7]);
+    });
+    checks.check("it is in the history once", || {
+        let query = "query($id: ID!) { twin(id: $id) { ... on AirQualityStation {
+                       pm25 { history(from: \"2023-01-01T00:00:00Z\") { value } } } } }";
+        let answer = twin.graphql(query, json!({ "id": device }));
+        let history = &answer.data()["twin"]["pm25"]["history"];
+        assert_eq!(history.as_array().map(Vec::len), Some(1), "{history}");
     });
     checks.finish();
 }

@@ -62,6 +62,20 @@ pub(crate) struct MqttSection {
     pub(crate) tls_key: PathBuf,
     /// File of the certificates that sign those of devices; empty where devices show none.
     pub(crate) tls_client_ca: PathBuf,
+    /// Topic filters of namespaces opened for plain publish and subscribe.
+    pub(crate) open: Vec<String>,
+    /// Most connections at once.
+    pub(crate) max_connections: u32,
+    /// Most new connections a second.
+    pub(crate) max_connections_per_sec: u32,
+    /// Most publishes of one connection a second.
+    pub(crate) max_messages_per_sec: u32,
+    /// Longest keep alive of a version 5 client, seconds; 0 leaves it to the clients.
+    pub(crate) max_keep_alive_secs: u16,
+    /// Longest time a session is kept after its connection, seconds.
+    pub(crate) max_session_expiry_secs: u32,
+    /// Most sessions that are kept so.
+    pub(crate) max_sessions: u32,
 }
 
 /// The durable store.
@@ -144,6 +158,13 @@ impl Default for Config {
                 tls_certificate: PathBuf::new(),
                 tls_key: PathBuf::new(),
                 tls_client_ca: PathBuf::new(),
+                open: Vec::new(),
+                max_connections: 20_000,
+                max_connections_per_sec: 10_000,
+                max_messages_per_sec: 100_000,
+                max_keep_alive_secs: 0,
+                max_session_expiry_secs: 86_400,
+                max_sessions: 20_000,
             },
             store: StoreSection {
                 block_cache_mib: 256,

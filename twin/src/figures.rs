@@ -66,8 +66,33 @@ pub(crate) fn mqtt(counters: &Counters) -> Vec<Figure> {
         ),
         counter(
             "twin_mqtt_dropped",
-            "Messages to subscribers that a full queue dropped",
+            "Messages to subscribers that a full queue or their absence dropped",
             counters.dropped(),
+        ),
+        counter(
+            "twin_mqtt_expired",
+            "Messages whose time was over before their subscriber could have them",
+            counters.expired(),
+        ),
+        gauge(
+            "twin_mqtt_sessions",
+            "Sessions kept between connections",
+            counters.sessions(),
+        ),
+        counter(
+            "twin_mqtt_sessions_dropped",
+            "Sessions that were not kept because as many as may be are",
+            counters.sessions_dropped(),
+        ),
+        gauge(
+            "twin_mqtt_retained",
+            "Messages retained in opened namespaces",
+            counters.retained(),
+        ),
+        counter(
+            "twin_mqtt_not_retained",
+            "Messages that were not retained because as many as may be are",
+            counters.not_retained(),
         ),
         counter(
             "twin_mqtt_accept_errors",

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use mqtt_protocol_core::mqtt::ArcPayload;
 use twin_core::{DeadLetter, MAX_LETTER_BYTES, Principal, Reading, Readings, Refusal, TwinId};
 
+use super::flow::Ack;
 use super::server::Shared;
 use crate::counters::{Fate, Reason};
 use crate::payload::Refused;
@@ -23,8 +24,7 @@ pub(crate) const BATCH_READINGS: usize = 10_000;
 /// The end of one message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer {
-    /// Absent for `QoS` 0.
-    pub(crate) packet_id: Option<u16>,
+    pub(crate) ack: Ack,
     /// Payload bytes that no longer wait.
     pub(crate) bytes: usize,
     pub(crate) fate: Fate,
@@ -33,7 +33,7 @@ pub(crate) struct Answer {
 /// A message as it came, for the case that it ends as a dead letter.
 #[derive(Debug)]
 pub(crate) struct Letter {
-    pub(crate) packet_id: Option<u16>,
+    pub(crate) ack: Ack,
     pub(crate) at: i64,
     pub(crate) client: Arc<str>,
     pub(crate) topic: Arc<str>,
@@ -43,7 +43,7 @@ pub(crate) struct Letter {
 impl Letter {
     fn answer(&self, fate: Fate) -> Answer {
         Answer {
-            packet_id: self.packet_id,
+            ack: self.ack,
             bytes: self.payload.len(),
             fate,
         }

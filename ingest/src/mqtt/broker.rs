@@ -1,294 +1,271 @@
-//! Who listens where: a tree of topic filters with a bounded queue behind each subscriber.
+//! Plain publish and subscribe: who gets a message, and what is retained.
 //!
 //! # Invariants
 //! - A session gets a message once, whatever number of its filters match, at the highest `QoS` that
-//!   one of them was granted, and never above the `QoS` it was published with.
+//!   one of them was granted, and never above the `QoS` it was published with; once more for each
+//!   group whose turn falls on it.
 //! - A full queue drops the new message and counts it; a publisher never waits for a subscriber.
-//! - Wildcards do not match topics that begin with `$`.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bytes::Bytes;
-use mqtt_protocol_core::mqtt::packet::Property;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use super::outbox::{Message, Outbox, Room, lower};
+use super::retained::Retained;
+use super::tree::{Node, Subscriber};
 use crate::counters::Counters;
+use crate::limits::Limits;
 
-/// A message on its way to a subscriber.
-#[derive(Debug, Clone)]
-pub(crate) struct Message {
-    pub(crate) topic: Arc<str>,
-    pub(crate) payload: Bytes,
-    /// `QoS` 1, else 0.
-    pub(crate) at_least_once: bool,
-    /// What a version 5 publisher said about it.
-    pub(crate) props: Arc<[Property]>,
-}
-
-/// The queue of one subscriber.
-#[derive(Debug)]
-pub(crate) struct Outbox {
-    session: u64,
-    sender: mpsc::Sender<Message>,
-    bytes: AtomicUsize,
-    max_bytes: usize,
-}
-
-impl Outbox {
-    pub(crate) fn new(
-        session: u64,
-        max_messages: usize,
-        max_bytes: usize,
-    ) -> (Arc<Self>, mpsc::Receiver<Message>) {
-        let (sender, receiver) = mpsc::channel(max_messages);
-        (
-            Arc::new(Self {
-                session,
-                sender,
-                bytes: AtomicUsize::new(0),
-                max_bytes,
-            }),
-            receiver,
-        )
-    }
-
-    /// Queues a message; false where there is no room for it.
-    fn offer(&self, message: Message) -> bool {
-        let size = message.payload.len();
-        if self.bytes.fetch_add(size, Relaxed) + size <= self.max_bytes
-            && self.sender.try_send(message).is_ok()
-        {
-            return true;
-        }
-        self.bytes.fetch_sub(size, Relaxed);
-        false
-    }
-
-    /// Gives the room of a message back that was taken from the queue.
-    pub(crate) fn taken(&self, message: &Message) {
-        self.bytes.fetch_sub(message.payload.len(), Relaxed);
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Subscriber {
-    outbox: Arc<Outbox>,
-    at_least_once: bool,
-    no_local: bool,
-}
-
-#[derive(Debug, Default)]
-struct Node {
-    children: HashMap<Box<str>, Node>,
-    subscribers: Vec<Subscriber>,
-}
-
-impl Node {
-    fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.subscribers.is_empty()
-    }
-
-    /// Removes a session's subscription; whether there was one.
-    fn remove(&mut self, levels: &mut std::str::Split<'_, char>, session: u64) -> bool {
-        let Some(level) = levels.next() else {
-            let before = self.subscribers.len();
-            self.subscribers
-                .retain(|subscriber| subscriber.outbox.session != session);
-            return self.subscribers.len() < before;
-        };
-        let Some(child) = self.children.get_mut(level) else {
-            return false;
-        };
-        let removed = child.remove(levels, session);
-        if child.is_empty() {
-            self.children.remove(level);
-        }
-        removed
-    }
-
-    fn gather<'n>(&'n self, levels: &[&str], wildcards: bool, found: &mut Vec<&'n Subscriber>) {
-        if wildcards && let Some(rest) = self.children.get("#") {
-            found.extend(&rest.subscribers);
-        }
-        let Some((level, below)) = levels.split_first() else {
-            found.extend(&self.subscribers);
-            return;
-        };
-        if let Some(child) = self.children.get(*level) {
-            child.gather(below, true, found);
-        }
-        if wildcards && let Some(child) = self.children.get("+") {
-            child.gather(below, true, found);
-        }
-    }
-}
-
-/// The subscriptions of one server.
+/// The subscriptions and retained messages of one server.
 #[derive(Debug)]
 pub(crate) struct Broker {
     root: RwLock<Node>,
+    retained: Mutex<Retained>,
+    room: Arc<Room>,
+    next: AtomicU64,
+    outbound_messages: usize,
+    outbound_bytes: usize,
     counters: Arc<Counters>,
 }
 
 impl Broker {
-    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(limits: &Limits, counters: Arc<Counters>) -> Self {
         Self {
             root: RwLock::default(),
+            retained: Mutex::new(Retained::new(limits.max_retained, limits.retained_bytes)),
+            room: Room::new(limits.total_outbound_bytes),
+            next: AtomicU64::new(0),
+            outbound_messages: limits.outbound_messages,
+            outbound_bytes: limits.outbound_bytes,
             counters,
         }
     }
 
-    /// Subscribes a session, or changes how it is subscribed. The filter is a valid one.
+    /// A number that no other session of this server has.
+    pub(crate) fn session_number(&self) -> u64 {
+        self.next.fetch_add(1, Relaxed)
+    }
+
+    /// A queue for a session.
+    pub(crate) fn outbox(&self, session: u64) -> (Arc<Outbox>, mpsc::Receiver<Message>) {
+        let room = Arc::clone(&self.room);
+        Outbox::new(session, self.outbound_messages, self.outbound_bytes, room)
+    }
+
+    /// Subscribes a session, or changes how it is subscribed; whether it was not yet. The filter is
+    /// a valid one.
     pub(crate) fn subscribe(
         &self,
         filter: &str,
-        outbox: &Arc<Outbox>,
-        at_least_once: bool,
-        no_local: bool,
-    ) {
+        group: Option<&str>,
+        subscriber: Subscriber,
+    ) -> bool {
         let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
-        let mut node = &mut *root;
-        for level in filter.split('/') {
-            node = node.children.entry(level.into()).or_default();
-        }
-        node.subscribers
-            .retain(|subscriber| subscriber.outbox.session != outbox.session);
-        node.subscribers.push(Subscriber {
-            outbox: Arc::clone(outbox),
-            at_least_once,
-            no_local,
-        });
+        root.add(filter, group, subscriber)
     }
 
     /// Ends a subscription; whether there was one.
-    pub(crate) fn unsubscribe(&self, filter: &str, session: u64) -> bool {
+    pub(crate) fn unsubscribe(&self, filter: &str, group: Option<&str>, session: u64) -> bool {
         let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
-        root.remove(&mut filter.split('/'), session)
+        root.remove(filter, group, session)
     }
 
-    /// Queues a message for everyone who listens; how many do.
+    /// Queues the retained messages of a filter for a subscriber.
+    pub(crate) fn send_retained(&self, filter: &str, subscriber: &Subscriber) {
+        let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+        for message in retained.find(filter, Instant::now()) {
+            self.offer(
+                subscriber,
+                Message {
+                    qos: lower(message.qos, subscriber.qos),
+                    retain: true,
+                    subscriptions: subscriber.identifier.into_iter().collect(),
+                    ..message.clone()
+                },
+            );
+        }
+    }
+
+    /// Retains a message for those who subscribe later; one with an empty payload removes.
+    pub(crate) fn retain(&self, message: &Message) {
+        let mut retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+        if !retained.retain(message.clone(), Instant::now()) {
+            self.counters.count_not_retained();
+        }
+        self.counters.set_retained(retained.len());
+    }
+
+    /// Queues a message for everyone who listens; how many do. RETAIN says how it was published.
     pub(crate) fn publish(&self, from: Option<u64>, message: &Message) -> usize {
-        let levels: Vec<&str> = message.topic.split('/').collect();
         let root = self.root.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found = Vec::new();
-        root.gather(&levels, !message.topic.starts_with('$'), &mut found);
+        let mut found = root.find(&message.topic);
         found
+            .subscribers
             .retain(|subscriber| !(subscriber.no_local && from == Some(subscriber.outbox.session)));
-        // The highest QoS of each session comes first and stays.
-        found.sort_unstable_by_key(|s| (s.outbox.session, !s.at_least_once));
-        found.dedup_by_key(|subscriber| subscriber.outbox.session);
-        for subscriber in &found {
-            let at_least_once = message.at_least_once && subscriber.at_least_once;
-            if !subscriber.outbox.offer(Message {
-                at_least_once,
+        // The highest QoS of each session comes first.
+        found
+            .subscribers
+            .sort_unstable_by_key(|s| (s.outbox.session, std::cmp::Reverse(s.qos as u8)));
+        let sessions = found
+            .subscribers
+            .chunk_by(|a, b| a.outbox.session == b.outbox.session);
+        let mut count = 0;
+        for session in sessions {
+            count += 1;
+            let message = Message {
+                qos: lower(message.qos, session[0].qos),
+                retain: message.retain && session.iter().any(|s| s.as_published),
+                subscriptions: session.iter().filter_map(|s| s.identifier).collect(),
                 ..message.clone()
-            }) {
+            };
+            self.offer(session[0], message);
+        }
+        for group in found.groups {
+            count += 1;
+            let taken = group.in_turn().any(|member| {
+                member.outbox.offer(Message {
+                    qos: lower(message.qos, member.qos),
+                    retain: message.retain && member.as_published,
+                    subscriptions: member.identifier.into_iter().collect(),
+                    ..message.clone()
+                })
+            });
+            if !taken {
                 self.counters.count_dropped();
             }
         }
-        found.len()
+        count
+    }
+
+    fn offer(&self, subscriber: &Subscriber, message: Message) {
+        if !subscriber.outbox.offer(message) {
+            self.counters.count_dropped();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use mqtt_protocol_core::mqtt::packet::Qos;
 
+    use super::super::outbox::tests::message;
     use super::*;
 
-    fn message(topic: &str) -> Message {
-        Message {
-            topic: topic.into(),
-            payload: Bytes::from_static(b"12345"),
-            at_least_once: true,
-            props: Arc::default(),
-        }
-    }
-
     fn broker() -> Broker {
-        Broker::new(Arc::default())
+        Broker::new(&Limits::default(), Arc::default())
+    }
+
+    fn listen(
+        broker: &Broker,
+        session: u64,
+        filter: &str,
+        change: impl FnOnce(&mut Subscriber),
+    ) -> mpsc::Receiver<Message> {
+        let (outbox, queue) = broker.outbox(session);
+        let mut subscriber = Subscriber {
+            outbox,
+            qos: Qos::ExactlyOnce,
+            no_local: false,
+            as_published: false,
+            identifier: None,
+        };
+        change(&mut subscriber);
+        broker.subscribe(filter, None, subscriber);
+        queue
     }
 
     #[test]
-    fn overlapping_filters_give_one_message_at_the_highest_qos() {
+    fn overlapping_filters_give_one_message_with_all_that_was_asked() {
         let broker = broker();
-        let (outbox, mut queue) = Outbox::new(1, 9, 99);
-        broker.subscribe("a/#", &outbox, false, false);
-        broker.subscribe("a/+", &outbox, true, false);
-        assert_eq!(broker.publish(None, &message("a/b")), 1);
-        assert!(queue.try_recv().unwrap().at_least_once);
-        assert!(queue.try_recv().is_err());
-        assert!(broker.unsubscribe("a/+", 1));
-        assert!(!broker.unsubscribe("a/+", 1));
-        broker.publish(None, &message("a/b"));
-        assert!(!queue.try_recv().unwrap().at_least_once);
-        assert!(broker.unsubscribe("a/#", 1));
-        assert!(
-            broker.root.read().unwrap().is_empty(),
-            "no node stays behind"
-        );
-    }
-
-    #[test]
-    fn a_full_queue_drops_and_counts() {
-        let broker = broker();
-        let (few, mut queue) = Outbox::new(1, 2, 99);
-        let (small, _small_queue) = Outbox::new(2, 99, 12);
-        broker.subscribe("a", &few, false, false);
-        broker.subscribe("a", &small, false, false);
-        for _ in 0..3 {
-            broker.publish(None, &message("a"));
+        let (outbox, mut queue) = broker.outbox(1);
+        for (filter, qos, identifier) in [("a/#", Qos::AtMostOnce, 5), ("a/+", Qos::AtLeastOnce, 6)]
+        {
+            let subscriber = Subscriber {
+                outbox: Arc::clone(&outbox),
+                qos,
+                no_local: false,
+                as_published: qos == Qos::AtMostOnce,
+                identifier: Some(identifier),
+            };
+            assert!(broker.subscribe(filter, None, subscriber));
         }
-        assert_eq!(broker.counters.dropped(), 2);
-        let taken = queue.try_recv().unwrap();
-        few.taken(&taken);
-        assert_eq!(few.bytes.load(Relaxed), 5);
+        let mut published = message("a/b");
+        published.retain = true;
+        published.qos = Qos::ExactlyOnce;
+        assert_eq!(broker.publish(None, &published), 1);
+        let mut got = queue.try_recv().unwrap();
+        got.subscriptions.sort_unstable();
+        assert_eq!((got.qos, got.retain), (Qos::AtLeastOnce, true));
+        assert_eq!(got.subscriptions, [5, 6]);
+        assert!(queue.try_recv().is_err());
+        assert!(broker.unsubscribe("a/+", None, 1));
+        broker.publish(None, &published);
+        assert_eq!(queue.try_recv().unwrap().qos, Qos::AtMostOnce);
     }
 
     #[test]
     fn no_local_keeps_a_message_from_its_publisher() {
         let broker = broker();
-        let (outbox, _queue) = Outbox::new(7, 9, 99);
-        broker.subscribe("a", &outbox, false, true);
+        let _queue = listen(&broker, 7, "a", |subscriber| subscriber.no_local = true);
         assert_eq!(broker.publish(Some(7), &message("a")), 0);
         assert_eq!(broker.publish(Some(8), &message("a")), 1);
     }
 
-    /// Matching as the standard words it, level by level.
-    fn matches(filter: &str, topic: &str) -> bool {
-        if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-            return false;
-        }
-        let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
-        loop {
-            match (filter.next(), topic.next()) {
-                (Some("#"), _) | (None, None) => return true,
-                (Some("+"), Some(_)) => {}
-                (Some(a), Some(b)) if a == b => {}
-                _ => return false,
-            }
-        }
+    #[test]
+    fn retain_is_handed_on_only_where_it_was_asked_for() {
+        let broker = broker();
+        let mut plain = listen(&broker, 1, "a", |_| {});
+        let mut asked = listen(&broker, 2, "a", |subscriber| subscriber.as_published = true);
+        let mut published = message("a");
+        published.retain = true;
+        broker.publish(None, &published);
+        broker.retain(&published);
+        assert!(!plain.try_recv().unwrap().retain);
+        assert!(asked.try_recv().unwrap().retain);
+        let (outbox, mut late) = broker.outbox(3);
+        let subscriber = Subscriber {
+            outbox,
+            qos: Qos::AtMostOnce,
+            no_local: false,
+            as_published: false,
+            identifier: Some(9),
+        };
+        broker.send_retained("+", &subscriber);
+        let got = late.try_recv().unwrap();
+        assert_eq!(
+            (got.qos, got.retain, got.subscriptions),
+            (Qos::AtMostOnce, true, vec![9])
+        );
+        assert_eq!(broker.counters.retained(), 1);
     }
 
-    proptest! {
-        #[test]
-        fn the_tree_agrees_with_the_standard_s_words(
-            filters in prop::collection::vec("([ab+]|\\$)?(/[ab+]?){0,3}(/#)?", 1..8),
-            topic in "([ab]|\\$)?(/[ab]?){0,3}",
-        ) {
-            let broker = broker();
-            let mut queues = Vec::new();
-            for (i, filter) in filters.iter().enumerate() {
-                let (outbox, queue) = Outbox::new(i as u64, 4, 99);
-                broker.subscribe(filter, &outbox, true, false);
-                queues.push(queue);
-            }
-            broker.publish(None, &message(&topic));
-            for (filter, queue) in filters.iter().zip(&mut queues) {
-                prop_assert_eq!(queue.try_recv().is_ok(), matches(filter, &topic), "{} {}", filter, topic);
-            }
+    #[test]
+    fn a_group_s_message_goes_to_one_and_past_a_full_queue() {
+        let counters = Arc::<Counters>::default();
+        let limits = Limits {
+            outbound_messages: 1,
+            ..Limits::default()
+        };
+        let broker = Broker::new(&limits, Arc::clone(&counters));
+        let mut queues = Vec::new();
+        for session in [1, 2] {
+            let (outbox, queue) = broker.outbox(session);
+            let subscriber = Subscriber {
+                outbox,
+                qos: Qos::AtLeastOnce,
+                no_local: false,
+                as_published: false,
+                identifier: None,
+            };
+            broker.subscribe("a", Some("g"), subscriber);
+            queues.push(queue);
         }
+        for _ in 0..3 {
+            assert_eq!(broker.publish(None, &message("a")), 1);
+        }
+        assert!(queues.iter_mut().all(|queue| queue.try_recv().is_ok()));
+        assert_eq!(counters.dropped(), 1);
     }
 }

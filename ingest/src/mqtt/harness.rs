@@ -132,7 +132,7 @@ pub(super) struct Rig {
 
 pub(super) async fn start(change: impl FnOnce(&mut Config)) -> Rig {
     let mut config = Config {
-        open: vec!["demo".into()],
+        open: vec!["demo/#".into()],
         ..Config::default()
     };
     change(&mut config);
@@ -300,6 +300,42 @@ pub(super) fn connect_with(
 
 pub(super) fn connect(v5: bool, client: &str, keep_alive: u16) -> Vec<u8> {
     connect_with(v5, client, keep_alive, 2, &[])
+}
+
+/// CONNECT of version 5 with properties.
+pub(super) fn connect_props(client: &str, clean: bool, props: &[u8]) -> Vec<u8> {
+    connect_v5(client, u8::from(clean) << 1, props, &[])
+}
+
+/// CONNECT of version 5 with flags, properties and what follows the client id.
+pub(super) fn connect_v5(client: &str, flags: u8, props: &[u8], rest: &[u8]) -> Vec<u8> {
+    let mut body = text("MQTT");
+    body.extend([5, flags, 0, 0, props.len() as u8]);
+    body.extend(props);
+    body.extend(text(client));
+    body.extend(rest);
+    packet(0x10, &body)
+}
+
+/// PUBLISH with these flags and properties; packet id 0 for none.
+pub(super) fn publish_as(
+    v5: bool,
+    flags: u8,
+    packet_id: u16,
+    topic: &str,
+    props: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut body = text(topic);
+    if packet_id > 0 {
+        body.extend(packet_id.to_be_bytes());
+    }
+    if v5 {
+        body.push(props.len() as u8);
+        body.extend(props);
+    }
+    body.extend(payload);
+    packet(0x30 | flags, &body)
 }
 
 /// `QoS` 1, or `QoS` 0 for packet id 0.

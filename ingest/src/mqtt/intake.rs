@@ -8,16 +8,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
-use mqtt_protocol_core::mqtt::packet::Qos;
+use mqtt_protocol_core::mqtt::packet::Property;
+use tokio::time::Instant;
 use twin_core::TwinId;
 
 use super::batch::{Answer, BATCH_READINGS, Batch, Letter};
-use super::broker::Message;
+use super::flow::Ack;
 use super::incoming::Publish;
+use super::outbox::Message;
 use super::server::Shared;
 use super::speaker::Speaker;
 use super::topic::Target;
@@ -90,11 +93,12 @@ impl Intake {
         let Publish {
             packet_id,
             qos,
+            retain,
             topic,
             payload,
             props,
-            ..
         } = publish;
+        let ack = Ack::new(qos, packet_id);
         let shared = Arc::clone(&self.shared);
         let limits = &shared.config.limits;
         shared.counters.count_message(payload.len());
@@ -103,7 +107,7 @@ impl Intake {
         shared.waiting_bytes.fetch_add(payload.len(), Relaxed);
         let client = Arc::clone(&self.client);
         let letter = |topic: &str| Letter {
-            packet_id,
+            ack,
             at: now,
             client,
             topic: topic.into(),
@@ -140,12 +144,18 @@ impl Intake {
                     let message = Message {
                         topic: topic.into(),
                         payload: Bytes::copy_from_slice(payload.as_slice()),
-                        at_least_once: qos != Qos::AtMostOnce,
-                        props: props.into(),
+                        qos,
+                        retain,
+                        expires: expiry(&props),
+                        props: props.into_iter().filter(|p| !is_expiry(p)).collect(),
+                        subscriptions: Vec::new(),
                     };
+                    if retain {
+                        shared.broker.retain(&message);
+                    }
                     shared.broker.publish(Some(self.session), &message);
                     let answer = Answer {
-                        packet_id,
+                        ack,
                         bytes: payload.len(),
                         fate: Fate::Relayed,
                     };
@@ -223,6 +233,19 @@ impl Intake {
                 .push_back(Box::pin(batch.record(Arc::clone(&self.shared))));
         }
     }
+}
+
+fn is_expiry(property: &Property) -> bool {
+    matches!(property, Property::MessageExpiryInterval(_))
+}
+
+/// When a message that says how long it is of use no longer is.
+fn expiry(props: &[Property]) -> Option<Instant> {
+    let seconds = props.iter().find_map(|property| match property {
+        Property::MessageExpiryInterval(seconds) => Some(seconds.val()),
+        _ => None,
+    })?;
+    Instant::now().checked_add(Duration::from_secs(u64::from(seconds)))
 }
 
 impl Drop for Intake {

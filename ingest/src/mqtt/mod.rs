@@ -1,18 +1,27 @@
-//! The MQTT server, versions 3.1.1 and 5, `QoS` 0 and 1, in this process.
+//! The MQTT server, versions 3.1.1 and 5, in this process.
 
 mod batch;
 mod broker;
 mod connection;
+mod flow;
 #[cfg(test)]
 mod harness;
 mod incoming;
 mod intake;
+mod outbox;
+mod rate;
+mod retained;
 mod server;
+mod session;
 mod speaker;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_sessions;
 mod tls;
 mod topic;
+mod tree;
+mod will;
 mod wire;
 
 pub use server::{BindError, Door, Publisher, Server};

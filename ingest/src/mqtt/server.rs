@@ -2,35 +2,46 @@
 //!
 //! # Invariants
 //! - Only a listener that asks every client for a certificate is bound beyond loopback.
-//! - A client id is held by one connection: a newer one takes it over.
 //! - [`Server::run`] returns when every connection has ended, or `drain_timeout` has passed.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::broker::{Broker, Message};
+use super::broker::Broker;
 use super::connection::Connection;
+use super::outbox::Message;
+use super::rate::Rate;
+use super::session::{Key, Sessions};
 use super::speaker::Speaker;
 use super::tls::{Acceptor, Tls, TlsError};
 use super::topic::{RuleError, Rules, valid_topic};
+use super::will::Will;
+use super::wire::ConnectRefusal;
 use crate::counters::{Closed, Counters};
 use crate::limits::Config;
 use crate::recorder::Recorder;
 use crate::socket::Stream;
+use crate::time::now_micros;
 
 /// Streams that another service brought and that wait to be served.
 const WAITING_STREAMS: usize = 64;
+/// Connections beyond `max_connections` that are told so at their CONNECT; more are closed at the
+/// door.
+const REFUSED_AT_ONCE: u64 = 64;
+/// How often kept sessions and wills are looked at for their time.
+const SWEEP: Duration = Duration::from_secs(1);
 /// How long the listener rests after the system refused a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -75,7 +86,7 @@ pub(crate) struct Shared {
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) broker: Arc<Broker>,
-    pub(crate) seats: Arc<Seats>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) shutdown: CancellationToken,
     /// Payload bytes of all connections that wait for the twin.
     pub(crate) waiting_bytes: AtomicUsize,
@@ -147,8 +158,15 @@ impl Publisher {
         let message = Message {
             topic: topic.into(),
             payload,
-            at_least_once,
+            qos: if at_least_once {
+                Qos::AtLeastOnce
+            } else {
+                Qos::AtMostOnce
+            },
+            retain: false,
             props: Arc::default(),
+            expires: None,
+            subscriptions: Vec::new(),
         };
         self.broker.publish(None, &message)
     }
@@ -172,12 +190,19 @@ impl Server {
         };
         let (streams, entering) = mpsc::channel(WAITING_STREAMS);
         let counters = Arc::new(Counters::default());
+        let limits = &config.limits;
+        let broker = Arc::new(Broker::new(limits, Arc::clone(&counters)));
+        let sessions = Sessions::new(
+            Arc::clone(&broker),
+            Arc::clone(&counters),
+            limits.max_sessions,
+        );
         let shared = Arc::new(Shared {
             rules,
             recorder,
-            broker: Arc::new(Broker::new(Arc::clone(&counters))),
+            broker,
             counters,
-            seats: Arc::default(),
+            sessions,
             shutdown: CancellationToken::new(),
             waiting_bytes: AtomicUsize::new(0),
             config,
@@ -230,40 +255,39 @@ impl Server {
             shared,
             ..
         } = self;
-        let mut connections = JoinSet::new();
+        let mut connections = Connections {
+            rate: Rate::new(shared.config.limits.max_connections_per_sec),
+            tasks: JoinSet::new(),
+            shared,
+        };
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
-                accepted = listener.accept() => if let Some(stream) = taken(accepted, &shared).await {
-                    open(&shared, &mut connections, stream, Speaker::Local);
-                },
-                Some(stream) = entering.recv() => {
-                    open(&shared, &mut connections, stream, Speaker::Local);
+                Some(ended) = connections.tasks.join_next(), if !connections.tasks.is_empty() => {
+                    report(ended);
                 }
-                accepted = accept_tls(tls.as_ref()) => {
-                    if let (Some(tls), Some(stream)) = (&tls, taken(accepted, &shared).await) {
-                        tls.open(&shared, &mut connections, stream);
+                accepted = listener.accept() => {
+                    if let Some(stream) = connections.accepted(accepted).await {
+                        connections.open(stream);
                     }
+                }
+                Some(stream) = entering.recv() => connections.open(stream),
+                accepted = accept_tls(tls.as_ref()) => {
+                    if let (Some(tls), Some(stream)) = (&tls, connections.accepted(accepted).await) {
+                        connections.open_tls(tls, stream);
+                    }
+                }
+                _ = sweep.tick() => {
+                    let wills = connections.shared.sessions.sweep(Instant::now());
+                    connections.leave(wills);
                 }
             }
         }
         drop((listener, tls, door, entering));
-        shared.shutdown.cancel();
-        let all = async {
-            while let Some(ended) = connections.join_next().await {
-                report(ended);
-            }
-        };
-        let drained = tokio::time::timeout(shared.config.limits.drain_timeout, all).await;
-        if drained.is_err() {
-            tracing::warn!(
-                left = connections.len(),
-                "connections outlived drain_timeout and are cut"
-            );
-            connections.shutdown().await;
-        }
+        connections.drain().await;
     }
 }
 
@@ -289,53 +313,140 @@ async fn accept_tls(tls: Option<&TlsListener>) -> io::Result<(TcpStream, SocketA
     }
 }
 
-/// A connection that the system gave; where it refused, that is counted and waited for.
-async fn taken(
-    accepted: io::Result<(TcpStream, SocketAddr)>,
-    shared: &Shared,
-) -> Option<TcpStream> {
-    match accepted {
-        Ok((stream, _)) => {
-            // Acknowledgements are small and should not wait for more; a socket that cannot be told
-            // so still works.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY is not set");
+/// The connections of a running server.
+struct Connections {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+    rate: Rate,
+}
+
+impl Connections {
+    /// A connection that the system gave; where it refused, that is counted and waited for.
+    async fn accepted(&self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<TcpStream> {
+        match accepted {
+            Ok((stream, _)) => {
+                // Acknowledgements are small and should not wait for more; a socket that cannot be
+                // told so still works.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY is not set");
+                }
+                Some(stream)
             }
-            Some(stream)
+            Err(error) => {
+                self.shared.counters.count_accept_error();
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_REST).await;
+                None
+            }
         }
-        Err(error) => {
-            shared.counters.count_accept_error();
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(ACCEPT_REST).await;
+    }
+
+    /// Takes a place for a connection, if there is one, and says why it will be refused, if so.
+    fn place(&mut self) -> Option<(Open, Option<ConnectRefusal>)> {
+        let counters = &self.shared.counters;
+        let (open, max) = (
+            counters.connections(),
+            self.shared.config.limits.max_connections as u64,
+        );
+        let unwelcome = if open >= max + REFUSED_AT_ONCE {
+            counters.count_closed(Closed::TooMany);
+            return None;
+        } else if open >= max {
+            Some(ConnectRefusal::TooMany)
+        } else if !self.rate.take(now_micros()) {
+            Some(ConnectRefusal::TooFast)
+        } else {
             None
+        };
+        Some((Open::new(Arc::clone(counters)), unwelcome))
+    }
+
+    fn open<S: Stream + 'static>(&mut self, stream: S) {
+        let Some((open, unwelcome)) = self.place() else {
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        let connection = Connection::new(stream, Speaker::Local, unwelcome, shared);
+        self.tasks.spawn(async move {
+            let closed = connection.serve().await;
+            open.counters.count_closed(closed);
+        });
+    }
+
+    fn open_tls(&mut self, tls: &TlsListener, stream: TcpStream) {
+        let Some((open, unwelcome)) = self.place() else {
+            return;
+        };
+        // A handshake costs much more than a refusal.
+        let permit = Arc::clone(&tls.handshakes).try_acquire_owned();
+        let permit = match (unwelcome, permit) {
+            (None, Ok(permit)) => permit,
+            (Some(ConnectRefusal::TooFast), _) => {
+                open.counters.count_closed(Closed::TooFast);
+                return;
+            }
+            _ => {
+                open.counters.count_closed(Closed::TooMany);
+                return;
+            }
+        };
+        let acceptor = tls.acceptor.clone();
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(async move {
+            let within = shared.config.limits.handshake_timeout;
+            let shaken = tokio::select! {
+                shaken = tokio::time::timeout(within, acceptor.accept(stream)) => shaken,
+                () = shared.shutdown.cancelled() => {
+                    open.counters.count_closed(Closed::Shutdown);
+                    return;
+                }
+            };
+            drop(permit);
+            let refused = match shaken {
+                Ok(Ok((stream, speaker))) => {
+                    let connection = Connection::new(stream, speaker, None, shared);
+                    let closed = connection.serve().await;
+                    open.counters.count_closed(closed);
+                    return;
+                }
+                Ok(Err(refused)) => refused,
+                Err(_elapsed) => "it took longer than handshake_timeout".to_owned(),
+            };
+            tracing::debug!(refused, "a TLS handshake failed");
+            open.counters.count_closed(Closed::Handshake);
+        });
+    }
+
+    /// Publishes wills of clients that are gone.
+    fn leave(&mut self, wills: Vec<(Key, Will)>) {
+        for (key, will) in wills {
+            self.tasks.spawn(will.leave(key, Arc::clone(&self.shared)));
         }
     }
-}
 
-/// Takes a place for a connection, if there is one.
-fn place(shared: &Shared) -> Option<Open> {
-    let counters = &shared.counters;
-    if counters.connections() >= shared.config.limits.max_connections as u64 {
-        counters.count_closed(Closed::TooMany);
-        return None;
+    /// Waits until everything has ended, and every session's will with it.
+    async fn drain(mut self) {
+        self.shared.shutdown.cancel();
+        let limit = Instant::now() + self.shared.config.limits.drain_timeout;
+        self.ended(limit).await;
+        let wills = self.shared.sessions.end();
+        self.leave(wills);
+        self.ended(limit).await;
     }
-    Some(Open::new(Arc::clone(counters)))
-}
 
-fn open<S: Stream + 'static>(
-    shared: &Arc<Shared>,
-    connections: &mut JoinSet<()>,
-    stream: S,
-    speaker: Speaker,
-) {
-    let Some(open) = place(shared) else {
-        return;
-    };
-    let connection = Connection::new(stream, speaker, Arc::clone(shared));
-    connections.spawn(async move {
-        let closed = connection.serve().await;
-        open.counters.count_closed(closed);
-    });
+    async fn ended(&mut self, limit: Instant) {
+        let tasks = &mut self.tasks;
+        let all = async {
+            while let Some(ended) = tasks.join_next().await {
+                report(ended);
+            }
+        };
+        if tokio::time::timeout_at(limit, all).await.is_err() {
+            let left = self.tasks.len();
+            tracing::warn!(left, "connections outlived drain_timeout and are cut");
+            self.tasks.shutdown().await;
+        }
+    }
 }
 
 impl TlsListener {
@@ -351,42 +462,6 @@ impl TlsListener {
             acceptor,
             handshakes: Arc::new(Semaphore::new(max_handshakes)),
         })
-    }
-
-    fn open(&self, shared: &Arc<Shared>, connections: &mut JoinSet<()>, stream: TcpStream) {
-        let Some(open) = place(shared) else {
-            return;
-        };
-        let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
-            shared.counters.count_closed(Closed::TooMany);
-            return;
-        };
-        let acceptor = self.acceptor.clone();
-        let shared = Arc::clone(shared);
-        connections.spawn(async move {
-            let shaken = tokio::select! {
-                shaken = tokio::time::timeout(
-                    shared.config.limits.handshake_timeout,
-                    acceptor.accept(stream),
-                ) => shaken,
-                () = shared.shutdown.cancelled() => {
-                    open.counters.count_closed(Closed::Shutdown);
-                    return;
-                }
-            };
-            drop(permit);
-            let refused = match shaken {
-                Ok(Ok((stream, speaker))) => {
-                    let closed = Connection::new(stream, speaker, shared).serve().await;
-                    open.counters.count_closed(closed);
-                    return;
-                }
-                Ok(Err(refused)) => refused,
-                Err(_elapsed) => "it took longer than handshake_timeout".to_owned(),
-            };
-            tracing::debug!(refused, "a TLS handshake failed");
-            open.counters.count_closed(Closed::Handshake);
-        });
     }
 }
 
@@ -405,68 +480,5 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.counters.ended();
-    }
-}
-
-/// Who holds which client id. Without authentication all clients are one principal.
-#[derive(Debug, Default)]
-pub(crate) struct Seats {
-    held: Mutex<HashMap<Arc<str>, (u64, CancellationToken)>>,
-    next: AtomicU64,
-}
-
-/// A connection's hold on its client id; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    seats: Arc<Seats>,
-    client: Arc<str>,
-    /// Unique to this connection.
-    pub(crate) number: u64,
-}
-
-impl Seats {
-    /// Takes a client id, or makes one up for an empty one; whoever held it is told to go.
-    pub(crate) fn take(
-        self: &Arc<Self>,
-        client_id: &str,
-        stop: &CancellationToken,
-    ) -> (Arc<str>, Seat) {
-        let number = self.next.fetch_add(1, Relaxed);
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let client: Arc<str> = if client_id.is_empty() {
-            let mut made_up = format!("auto-{number}");
-            while held.contains_key(made_up.as_str()) {
-                made_up.push('+');
-            }
-            made_up.into()
-        } else {
-            client_id.into()
-        };
-        if let Some((_, before)) = held.insert(Arc::clone(&client), (number, stop.clone())) {
-            before.cancel();
-        }
-        drop(held);
-        let seat = Seat {
-            seats: Arc::clone(self),
-            client: Arc::clone(&client),
-            number,
-        };
-        (client, seat)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut held = self
-            .seats
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if held
-            .get(&self.client)
-            .is_some_and(|(number, _)| *number == self.number)
-        {
-            held.remove(&self.client);
-        }
     }
 }

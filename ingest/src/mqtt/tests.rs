@@ -307,34 +307,23 @@ async fn a_connection_without_connect_is_closed() {
 
 #[tokio::test]
 async fn what_is_not_offered_is_said_and_refused() {
-    for v5 in [false, true] {
-        let rig = plain().await;
-        let mut peer = rig.peer(v5).await;
-        peer.send(&connect(v5, "", 0)).await;
-        let (_, body) = peer.packet().await;
-        if v5 {
-            let offers = [
-                &[0x24, 1][..],
-                &[0x25, 0],
-                &[0x21, 4, 0],
-                &[0x27, 0, 16, 0, 0],
-                &[0x12, 0],
-            ];
-            for offer in offers {
-                assert!(
-                    body.windows(offer.len()).any(|w| w == offer),
-                    "{offer:x?} in {body:x?}"
-                );
-            }
-        }
-        let mut body = text(&telemetry(STATION));
-        body.extend([0, 1]);
-        body.extend(v5.then_some(0));
-        peer.send(&packet(0x34, &body)).await;
-        peer.ends(0x9b).await;
-        rig.closed(Closed::NotOffered, 1).await;
+    let rig = start(|config| config.open.clear()).await;
+    let mut peer = rig.peer(true).await;
+    peer.send(&connect(true, "", 0)).await;
+    let (_, body) = peer.packet().await;
+    // Receive maximum, largest packet, and no retained messages.
+    for offer in [&[0x21, 4, 0][..], &[0x27, 0, 16, 0, 0], &[0x25, 0]] {
+        assert!(
+            body.windows(offer.len()).any(|w| w == offer),
+            "{offer:x?} in {body:x?}"
+        );
     }
-    let rig = plain().await;
+    let mut body = text(&telemetry(STATION));
+    body.push(0);
+    peer.send(&packet(0x31, &body)).await;
+    peer.ends(0x9a).await;
+    rig.closed(Closed::NotOffered, 1).await;
+
     let mut nameless = rig.peer(false).await;
     nameless.send(&connect_with(false, "", 0, 0, &[])).await;
     assert_eq!(
@@ -343,6 +332,14 @@ async fn what_is_not_offered_is_said_and_refused() {
         "a session needs a client id"
     );
     nameless.gone().await;
+
+    // An authentication method of version 5.
+    let mut props = vec![0x15];
+    props.extend(text("x"));
+    let mut other = rig.peer(true).await;
+    other.send(&connect_props("a", true, &props)).await;
+    assert_eq!(other.packet().await.1[1], 0x8c);
+    other.gone().await;
 }
 
 #[tokio::test]
@@ -392,12 +389,43 @@ async fn malformed_packets_end_their_connection() {
 }
 
 #[tokio::test]
-async fn more_connections_than_the_limit_are_closed_at_the_door() {
+async fn more_connections_than_the_limit_are_refused() {
     let rig = start(|config| config.limits.max_connections = 1).await;
     let _first = rig.connected(false, "a").await;
-    let mut second = rig.peer(false).await;
-    second.gone().await;
-    assert_eq!(rig.counters.closed(Closed::TooMany), 1);
+    refused(&rig, 0x97).await;
+    rig.closed(Closed::TooMany, 2).await;
+}
+
+#[tokio::test]
+async fn more_new_connections_a_second_than_the_limit_are_refused() {
+    // None at all, so that no clock decides.
+    let rig = start(|config| config.limits.max_connections_per_sec = 0).await;
+    refused(&rig, 0x9f).await;
+    rig.closed(Closed::TooFast, 2).await;
+}
+
+/// Expects that both versions are refused at their CONNECT, version 5 with this reason.
+async fn refused(rig: &Rig, reason: u8) {
+    for (v5, reason) in [(false, 3), (true, reason)] {
+        let mut peer = rig.peer(v5).await;
+        peer.send(&connect(v5, "b", 0)).await;
+        assert_eq!(peer.packet().await.1[..2], [0, reason]);
+        peer.gone().await;
+    }
+}
+
+#[tokio::test]
+async fn more_messages_a_second_than_the_limit_end_the_connection() {
+    for v5 in [false, true] {
+        let rig = start(|config| config.limits.max_messages_per_sec = 3).await;
+        let mut peer = rig.connected(v5, "a").await;
+        let one = publish(v5, 0, "demo/a", b"x");
+        // Faster than they may come, on a busy machine too.
+        peer.send(&one.repeat(50)).await;
+        peer.ends(0x96).await;
+        rig.closed(Closed::TooFast, 1).await;
+        assert!(rig.counters.messages() >= 3);
+    }
 }
 
 #[tokio::test]
@@ -410,13 +438,13 @@ async fn subscribers_hear_opened_namespaces_and_their_devices_at_the_lower_qos()
             ("demo/low", 0),
             (&*format!("twin/rw/{STATION}/command/+"), 1),
             ("twin/rw/rw:station:404/desired", 1),
-            ("#", 0),
+            ("other/#", 0),
         ];
         peer.send(&subscribe(v5, &filters)).await;
         let (kind, body) = peer.packet().await;
         let denied = if v5 { 0x87 } else { 0x80 };
         let codes = &body[if v5 { 3 } else { 2 }..];
-        assert_eq!((kind, codes), (0x90, &[1, 0, 1, denied, denied][..]));
+        assert_eq!((kind, codes), (0x90, &[2, 0, 1, denied, denied][..]));
 
         let mut sender = rig.connected(!v5, "pub").await;
         sender.publish(5, "demo/a", "once").await;

@@ -2,9 +2,10 @@
 //!
 //! # Invariants
 //! - A publish goes to a device's telemetry, to an opened namespace, or nowhere.
-//! - A filter that is allowed matches only topics that may be listened to: wildcards stand only
-//!   below an opened namespace, and for the name of a command.
-//! - The twin's own tree, `$` topics and the empty prefix can not be opened.
+//! - Only what an opened filter matches is published there, and a wildcard at the first level
+//!   matches neither the twin's own tree nor `$` topics: so a filter that may match something opened
+//!   matches nothing else, however wide it is.
+//! - The twin's own tree and `$` topics can not be opened.
 
 use std::sync::Arc;
 
@@ -27,14 +28,12 @@ pub(crate) enum Target<'t> {
 pub(crate) enum Wish<'t> {
     /// What is sent to this device.
     Device(&'t str),
-    /// Something within an opened namespace.
+    /// Something that may be in an opened namespace.
     Open,
     /// Something that is not offered.
     Denied,
     /// Not a topic filter.
     Invalid,
-    /// A shared subscription.
-    Shared,
 }
 
 /// Why a namespace can not be opened.
@@ -65,11 +64,8 @@ impl Rules {
         for namespace in open {
             let wrong = |why| Err(RuleError::Namespace(namespace.clone(), why));
             let first = namespace.split('/').next().unwrap_or_default();
-            if namespace.contains(['+', '#', '\0']) {
-                return wrong("name whole levels without + and #, everything below them is opened");
-            }
-            if namespace.split('/').any(str::is_empty) {
-                return wrong("a level is empty");
+            if !valid_filter(namespace) {
+                return wrong("expected a topic filter such as sandbox/#");
             }
             if first == TWIN {
                 return wrong("topics below `twin` are the twin's own");
@@ -109,9 +105,9 @@ impl Rules {
         if !valid_filter(filter) {
             return Wish::Invalid;
         }
-        if filter.starts_with("$share/") {
-            return Wish::Shared;
-        }
+        let Some((group, filter)) = split_share(filter) else {
+            return Wish::Invalid;
+        };
         let mut levels = filter.split('/');
         if levels.next() == Some(TWIN) {
             let realm = levels.next();
@@ -122,13 +118,13 @@ impl Rules {
                     Some(realm),
                     Some(device),
                     (Some("desired"), None, None) | (Some("command"), Some(_), None),
-                ) if *realm == *self.realm && !filter.ends_with('#') => Wish::Device(device),
+                ) if *realm == *self.realm && !filter.ends_with('#') && group.is_none() => {
+                    Wish::Device(device)
+                }
                 _ => Wish::Denied,
             };
         }
-        // A wildcard within the namespace's own levels differs from them, so it is not opened;
-        // `demo/#` also matches `demo`, which is open as well.
-        if self.opened(filter) {
+        if !filter.starts_with('$') && self.open.iter().any(|open| may_meet(open, filter)) {
             Wish::Open
         } else {
             Wish::Denied
@@ -136,12 +132,58 @@ impl Rules {
     }
 
     fn opened(&self, topic: &str) -> bool {
-        self.open.iter().any(|namespace| {
-            topic
-                .strip_prefix(namespace.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        self.open.iter().any(|open| matches(open, topic))
     }
+
+    /// Whether any namespace is opened.
+    pub(crate) fn opens(&self) -> bool {
+        !self.open.is_empty()
+    }
+}
+
+/// Whether wildcards at the first level match a topic.
+pub(crate) fn is_plain(topic: &str) -> bool {
+    let first = topic.split('/').next().unwrap_or_default();
+    first != TWIN && !first.starts_with('$')
+}
+
+/// Whether a valid filter matches a topic.
+pub(crate) fn matches(filter: &str, topic: &str) -> bool {
+    if !is_plain(topic) && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether some topic could match both of two valid filters.
+fn may_meet(a: &str, b: &str) -> bool {
+    let (mut a, mut b) = (a.split('/'), b.split('/'));
+    loop {
+        match (a.next(), b.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The group of a shared subscription, if it is one, and its own filter; `None` where there is no
+/// group or no filter.
+pub(crate) fn split_share(filter: &str) -> Option<(Option<&str>, &str)> {
+    let Some(shared) = filter.strip_prefix("$share/") else {
+        return Some((None, filter));
+    };
+    let (group, own) = shared.split_once('/')?;
+    let named = !group.is_empty() && !group.contains(['+', '#']);
+    (named && !own.is_empty()).then_some((Some(group), own))
 }
 
 /// Whether a topic may be published to at all: wildcards and NUL may not stand in a topic name.
@@ -165,10 +207,12 @@ fn valid_filter(filter: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rules() -> Rules {
-        Rules::new(&"rw".into(), &["demo".into(), "lab/a".into()]).unwrap()
+        Rules::new(&"rw".into(), &["demo/#".into(), "lab/a/#".into()]).unwrap()
     }
 
     #[test]
@@ -212,8 +256,15 @@ mod tests {
             ("demo/+/x", Wish::Open),
             ("demo", Wish::Open),
             ("lab/a/#", Wish::Open),
-            ("#", Wish::Denied),
-            ("+/rw/d:1/desired", Wish::Denied),
+            ("#", Wish::Open),
+            ("+/+", Wish::Open),
+            ("lab/#", Wish::Open),
+            ("lab/+", Wish::Open),
+            ("lab", Wish::Denied),
+            ("+", Wish::Open),
+            ("other/#", Wish::Denied),
+            ("+/b", Wish::Open),
+            ("lab/b/#", Wish::Denied),
             ("twin/#", Wish::Denied),
             ("twin/+/d:1/desired", Wish::Denied),
             ("twin/ke/d:1/desired", Wish::Denied),
@@ -221,10 +272,14 @@ mod tests {
             ("twin/rw/d:1/command", Wish::Denied),
             ("twin/rw/d:1/telemetry", Wish::Denied),
             ("twin/rw/d:1/command/x/response", Wish::Denied),
-            ("lab/#", Wish::Denied),
-            ("lab/+", Wish::Denied),
             ("$SYS/#", Wish::Denied),
-            ("$share/g/demo/#", Wish::Shared),
+            ("$share/g/demo/#", Wish::Open),
+            ("$share/g/other", Wish::Denied),
+            ("$share/g/twin/rw/d:1/desired", Wish::Denied),
+            ("$share/g/$SYS/x", Wish::Denied),
+            ("$share/g", Wish::Invalid),
+            ("$share//demo/#", Wish::Invalid),
+            ("$share/g/", Wish::Invalid),
             ("demo/#/x", Wish::Invalid),
             ("demo/a+", Wish::Invalid),
             ("demo/a#", Wish::Invalid),
@@ -238,8 +293,59 @@ mod tests {
     }
 
     #[test]
+    fn what_is_opened_by_a_wildcard_holds_nothing_of_ours() {
+        let rules = Rules::new(&"rw".into(), &["#".into()]).unwrap();
+        for open in ["a", "/a", "a//b", "twins/rw"] {
+            assert_eq!(rules.publish(open), Target::Open, "{open}");
+        }
+        for denied in [
+            "twin",
+            "twin/rw/d:1/desired",
+            "twin/ke/d:1/telemetry",
+            "$SYS/x",
+        ] {
+            assert!(
+                matches!(rules.publish(denied), Target::Denied(_)),
+                "{denied}"
+            );
+        }
+        assert_eq!(rules.subscribe("twin/#"), Wish::Denied);
+    }
+
+    proptest! {
+        #[test]
+        fn filters_that_match_one_topic_may_meet(
+            filters in prop::collection::vec("([ab+])?(/[ab+]?){0,3}(/#)?", 2),
+            topic in "[ab]?(/[ab]?){0,3}",
+        ) {
+            if matches(&filters[0], &topic) && matches(&filters[1], &topic) {
+                prop_assert!(may_meet(&filters[0], &filters[1]));
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_filter_or_not(text in ".{0,20}") {
+            let rules = Rules::new(&"rw".into(), &["#".into()]).unwrap();
+            let wish = rules.subscribe(&text);
+            prop_assert_eq!(
+                wish == Wish::Invalid,
+                !valid_filter(&text) || split_share(&text).is_none()
+            );
+        }
+    }
+
+    #[test]
     fn the_twin_s_own_tree_cannot_be_opened() {
-        for namespace in ["", "twin", "twin/rw", "$SYS", "a/#", "+", "a//b", "a/"] {
+        for namespace in [
+            "",
+            "twin",
+            "twin/rw",
+            "twin/#",
+            "$SYS",
+            "$share/g/a",
+            "a+",
+            "a/#/b",
+        ] {
             assert!(
                 Rules::new(&"rw".into(), &[namespace.to_owned()]).is_err(),
                 "{namespace}"

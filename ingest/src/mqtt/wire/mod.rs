@@ -6,55 +6,46 @@
 //! - Every event of the protocol core is handled: what it wants sent is appended to `out`, what it
 //!   wants closed sets `closing`, an error in what was received closes.
 //! - After `closing` is set nothing more is taken from the peer.
-//! - Nothing is acknowledged here on its own.
+//! - Nothing is acknowledged here on its own: the PUBREC that the core would send for a repeated
+//!   publish is held back until the first one is answered.
 
+mod connack;
+mod delivery;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mqtt_protocol_core::mqtt;
 use mqtt_protocol_core::mqtt::Version;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, TimerKind, role};
-use mqtt_protocol_core::mqtt::packet::{
-    self, GenericPacketTrait as _, Packet, Property, Qos, v3_1_1, v5_0,
-};
+use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Qos, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code::{
-    ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode,
+    DisconnectReasonCode, MqttError, PubackReasonCode, PubcompReasonCode, PubrecReasonCode,
     SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
 };
 
-use super::broker::Message;
+pub(crate) use self::connack::{ConnectRefusal, Terms};
+use super::flow::Ack;
 use super::incoming::{Incoming, incoming};
 use crate::counters::Closed;
 use crate::limits::Limits;
 use crate::socket::Outgoing;
 
-/// Topic aliases that a version 5 client may use.
+/// Topic aliases that a version 5 client may use, and most that are used towards one.
 const TOPIC_ALIASES: u16 = 16;
 /// First byte of a CONNECT.
 const CONNECT: u8 = 0x10;
 
-/// Why a CONNECT is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ConnectRefusal {
-    ClientId,
-    WillQos,
-    WillRetain,
-}
-
 /// How a filter was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Granted {
-    Qos0,
-    Qos1,
+    Qos(Qos),
     Denied,
     Invalid,
-    Shared,
     Quota,
 }
-
-/// Why a message to a subscriber was not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotSent;
 
 pub(crate) struct Wire {
     core: mqtt::Connection<role::Server>,
@@ -64,8 +55,11 @@ pub(crate) struct Wire {
     pub(crate) closing: Option<Closed>,
     /// One and a half keep-alive times; `None` where the client asked for none.
     pub(crate) silence: Option<Duration>,
-    /// `QoS` 1 messages of ours that the peer has not acknowledged.
-    unacknowledged: u16,
+    /// `QoS` 2 publishes of the peer that are not answered.
+    unanswered: BTreeSet<u16>,
+    /// Topics that an alias stands for towards the peer, the first one for alias 1.
+    aliases: Vec<Arc<str>>,
+    max_aliases: u16,
     /// Whether the first packet began as a CONNECT does.
     begun: bool,
     error: Option<MqttError>,
@@ -81,13 +75,17 @@ impl std::fmt::Debug for Wire {
 
 impl Wire {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let options = ConnectionOptions::new().maximum_packet_size_recv(limits.max_packet_bytes);
+        let options = ConnectionOptions::new()
+            .maximum_packet_size_recv(limits.max_packet_bytes)
+            .receive_maximum(limits.receive_maximum);
         Self {
             core: mqtt::Connection::with_options(Version::Undetermined, options),
             out: Outgoing::default(),
             closing: None,
             silence: None,
-            unacknowledged: 0,
+            unanswered: BTreeSet::new(),
+            aliases: Vec::new(),
+            max_aliases: 0,
             begun: false,
             error: None,
         }
@@ -124,8 +122,10 @@ impl Wire {
         }
         let packet = packet?;
         let incoming = incoming(packet);
-        if matches!(incoming, Some(Incoming::Acknowledged)) {
-            self.unacknowledged = self.unacknowledged.saturating_sub(1);
+        if let Some(Incoming::Publish(publish)) = &incoming
+            && let Ack::Pubrec(packet_id) = Ack::new(publish.qos, publish.packet_id)
+        {
+            self.unanswered.insert(packet_id);
         }
         if incoming.is_none() {
             self.disconnect(Closed::Protocol);
@@ -138,6 +138,7 @@ impl Wire {
         for event in events {
             match event {
                 Event::NotifyPacketReceived(packet) => received = Some(packet),
+                Event::RequestSendPacket { packet, .. } if self.is_early(&packet) => {}
                 Event::RequestSendPacket { packet, .. } => {
                     self.out
                         .bytes
@@ -163,6 +164,15 @@ impl Wire {
         received
     }
 
+    /// Whether a packet says that a publish is received before it is.
+    fn is_early(&self, packet: &Packet) -> bool {
+        match packet {
+            Packet::V3_1_1Pubrec(pubrec) => self.unanswered.contains(&pubrec.packet_id()),
+            Packet::V5_0Pubrec(pubrec) => self.unanswered.contains(&pubrec.packet_id()),
+            _ => false,
+        }
+    }
+
     fn send(&mut self, packet: Option<Packet>, closed: Closed) {
         let Some(packet) = packet else {
             // A packet of ours that does not build would be our bug; the peer learns by the close.
@@ -177,80 +187,76 @@ impl Wire {
         }
     }
 
-    /// Accepts the CONNECT: what is not offered is said here.
-    pub(crate) fn accept(&mut self, assigned: Option<&str>, limits: &Limits) {
-        let packet = if self.is_v5() {
-            accepting_props(assigned, limits)
-                .and_then(|props| {
-                    v5_0::Connack::builder()
-                        .session_present(false)
-                        .reason_code(ConnectReasonCode::Success)
-                        .props(props)
-                        .build()
-                })
-                .ok()
-                .map(Packet::from)
-        } else {
-            connack_v3(ConnectReturnCode::Accepted)
-        };
-        self.send(packet, Closed::Protocol);
-    }
-
-    /// Refuses the CONNECT and closes.
-    pub(crate) fn refuse(&mut self, refusal: ConnectRefusal) {
-        let packet = if self.is_v5() {
-            let code = match refusal {
-                ConnectRefusal::ClientId => ConnectReasonCode::ClientIdentifierNotValid,
-                ConnectRefusal::WillQos => ConnectReasonCode::QosNotSupported,
-                ConnectRefusal::WillRetain => ConnectReasonCode::RetainNotSupported,
-            };
-            let connack = v5_0::Connack::builder()
-                .session_present(false)
-                .reason_code(code)
-                .build();
-            connack.ok().map(Packet::from)
-        } else {
-            let code = match refusal {
-                ConnectRefusal::ClientId => ConnectReturnCode::IdentifierRejected,
-                ConnectRefusal::WillQos | ConnectRefusal::WillRetain => {
-                    ConnectReturnCode::NotAuthorized
+    /// Answers a publish as done.
+    pub(crate) fn acknowledge(&mut self, ack: Ack) {
+        let packet = match ack {
+            Ack::None => return,
+            Ack::Puback(packet_id) if self.is_v5() => {
+                let puback = v5_0::Puback::builder().packet_id(packet_id).build();
+                puback.ok().map(Packet::from)
+            }
+            Ack::Puback(packet_id) => {
+                let puback = v3_1_1::Puback::builder().packet_id(packet_id).build();
+                puback.ok().map(Packet::from)
+            }
+            Ack::Pubrec(packet_id) => {
+                self.unanswered.remove(&packet_id);
+                if self.is_v5() {
+                    let pubrec = v5_0::Pubrec::builder().packet_id(packet_id).build();
+                    pubrec.ok().map(Packet::from)
+                } else {
+                    let pubrec = v3_1_1::Pubrec::builder().packet_id(packet_id).build();
+                    pubrec.ok().map(Packet::from)
                 }
-            };
-            connack_v3(code)
-        };
-        self.send(packet, Closed::ConnectRefused);
-        self.closing = Some(Closed::ConnectRefused);
-    }
-
-    /// Acknowledges a publish as done.
-    pub(crate) fn acknowledge(&mut self, packet_id: u16) {
-        let packet = if self.is_v5() {
-            v5_0::Puback::builder()
-                .packet_id(packet_id)
-                .build()
-                .ok()
-                .map(Packet::from)
-        } else {
-            v3_1_1::Puback::builder()
-                .packet_id(packet_id)
-                .build()
-                .ok()
-                .map(Packet::from)
+            }
         };
         self.send(packet, Closed::Protocol);
     }
 
     /// Says that a publish failed: by its reason code in version 5, by closing in 3.1.1.
-    pub(crate) fn fail(&mut self, packet_id: u16) {
-        if self.is_v5() {
-            let puback = v5_0::Puback::builder()
+    pub(crate) fn fail(&mut self, ack: Ack) {
+        if !self.is_v5() {
+            if ack != Ack::None {
+                self.closing.get_or_insert(Closed::CommitFailed);
+            }
+            return;
+        }
+        let packet = match ack {
+            Ack::None => return,
+            Ack::Puback(packet_id) => v5_0::Puback::builder()
                 .packet_id(packet_id)
                 .reason_code(PubackReasonCode::UnspecifiedError)
-                .build();
-            self.send(puback.ok().map(Packet::from), Closed::CommitFailed);
+                .build()
+                .ok()
+                .map(Packet::from),
+            Ack::Pubrec(packet_id) => {
+                self.unanswered.remove(&packet_id);
+                v5_0::Pubrec::builder()
+                    .packet_id(packet_id)
+                    .reason_code(PubrecReasonCode::UnspecifiedError)
+                    .build()
+                    .ok()
+                    .map(Packet::from)
+            }
+        };
+        self.send(packet, Closed::CommitFailed);
+    }
+
+    /// Answers PUBREL. `known` says whether that publish had been received.
+    pub(crate) fn complete(&mut self, packet_id: u16, known: bool) {
+        let packet = if self.is_v5() {
+            let pubcomp = v5_0::Pubcomp::builder().packet_id(packet_id);
+            let pubcomp = if known {
+                pubcomp
+            } else {
+                pubcomp.reason_code(PubcompReasonCode::PacketIdentifierNotFound)
+            };
+            pubcomp.build().ok().map(Packet::from)
         } else {
-            self.closing.get_or_insert(Closed::CommitFailed);
-        }
+            let pubcomp = v3_1_1::Pubcomp::builder().packet_id(packet_id).build();
+            pubcomp.ok().map(Packet::from)
+        };
+        self.send(packet, Closed::Protocol);
     }
 
     pub(crate) fn pong(&mut self) {
@@ -265,11 +271,11 @@ impl Wire {
     pub(crate) fn subscribed(&mut self, packet_id: u16, granted: &[Granted]) {
         let packet = if self.is_v5() {
             let codes = granted.iter().map(|granted| match granted {
-                Granted::Qos0 => SubackReasonCode::GrantedQos0,
-                Granted::Qos1 => SubackReasonCode::GrantedQos1,
+                Granted::Qos(Qos::AtMostOnce) => SubackReasonCode::GrantedQos0,
+                Granted::Qos(Qos::AtLeastOnce) => SubackReasonCode::GrantedQos1,
+                Granted::Qos(Qos::ExactlyOnce) => SubackReasonCode::GrantedQos2,
                 Granted::Denied => SubackReasonCode::NotAuthorized,
                 Granted::Invalid => SubackReasonCode::TopicFilterInvalid,
-                Granted::Shared => SubackReasonCode::SharedSubscriptionsNotSupported,
                 Granted::Quota => SubackReasonCode::QuotaExceeded,
             });
             let suback = v5_0::Suback::builder()
@@ -279,9 +285,10 @@ impl Wire {
             suback.ok().map(Packet::from)
         } else {
             let codes = granted.iter().map(|granted| match granted {
-                Granted::Qos0 => SubackReturnCode::SuccessMaximumQos0,
-                Granted::Qos1 => SubackReturnCode::SuccessMaximumQos1,
-                _ => SubackReturnCode::Failure,
+                Granted::Qos(Qos::AtMostOnce) => SubackReturnCode::SuccessMaximumQos0,
+                Granted::Qos(Qos::AtLeastOnce) => SubackReturnCode::SuccessMaximumQos1,
+                Granted::Qos(Qos::ExactlyOnce) => SubackReturnCode::SuccessMaximumQos2,
+                Granted::Denied | Granted::Invalid | Granted::Quota => SubackReturnCode::Failure,
             });
             let suback = v3_1_1::Suback::builder()
                 .packet_id(packet_id)
@@ -313,68 +320,6 @@ impl Wire {
         self.send(packet, Closed::Protocol);
     }
 
-    /// Whether the peer takes another `QoS` 1 message now.
-    pub(crate) fn vacancy(&self, limit: u16) -> bool {
-        let theirs = self.core.get_receive_maximum_vacancy_for_send();
-        self.unacknowledged < limit && theirs.is_none_or(|vacancy| vacancy > 0)
-    }
-
-    /// Sends a message to the subscriber at the other end.
-    pub(crate) fn deliver(&mut self, message: &Message) -> Result<(), NotSent> {
-        let qos = if message.at_least_once {
-            Qos::AtLeastOnce
-        } else {
-            Qos::AtMostOnce
-        };
-        let packet_id = match qos {
-            Qos::AtMostOnce => None,
-            _ => Some(
-                self.core
-                    .acquire_packet_id()
-                    .map_err(|_none_free| NotSent)?,
-            ),
-        };
-        let packet = if self.is_v5() {
-            v5_0::Publish::builder()
-                .topic_name(&*message.topic)
-                .and_then(|builder| {
-                    let builder = builder.qos(qos).payload(&message.payload[..]);
-                    builder
-                        .packet_id(packet_id)
-                        .props(message.props.to_vec())
-                        .build()
-                })
-                .ok()
-                .map(Packet::from)
-        } else {
-            v3_1_1::Publish::builder()
-                .topic_name(&*message.topic)
-                .and_then(|builder| {
-                    builder
-                        .qos(qos)
-                        .payload(&message.payload[..])
-                        .packet_id(packet_id)
-                        .build()
-                })
-                .ok()
-                .map(Packet::from)
-        };
-        let events = packet.map(|packet| self.core.send(packet));
-        let built = events.is_some();
-        self.act(events.unwrap_or_default(), Closed::Protocol);
-        if self.error.take().is_some() || !built {
-            if let Some(packet_id) = packet_id {
-                let events = self.core.release_packet_id(packet_id);
-                self.act(events, Closed::Protocol);
-            }
-            return Err(NotSent);
-        }
-        if packet_id.is_some() {
-            self.unacknowledged += 1;
-        }
-        Ok(())
-    }
-
     /// Ends the connection from this side, with a DISCONNECT where the version has one.
     pub(crate) fn disconnect(&mut self, closed: Closed) {
         if self.is_v5() {
@@ -383,7 +328,7 @@ impl Wire {
                 Closed::Shutdown => DisconnectReasonCode::ServerShuttingDown,
                 Closed::KeepAlive => DisconnectReasonCode::KeepAliveTimeout,
                 Closed::PacketTooLarge => DisconnectReasonCode::PacketTooLarge,
-                Closed::NotOffered => DisconnectReasonCode::QosNotSupported,
+                Closed::TooFast => DisconnectReasonCode::MessageRateTooHigh,
                 _ => DisconnectReasonCode::ProtocolError,
             };
             self.disconnect_with(closed, code);
@@ -416,30 +361,6 @@ impl Wire {
     }
 }
 
-fn connack_v3(code: ConnectReturnCode) -> Option<Packet> {
-    let connack = v3_1_1::Connack::builder()
-        .session_present(false)
-        .return_code(code)
-        .build();
-    connack.ok().map(Packet::from)
-}
-
-fn accepting_props(assigned: Option<&str>, limits: &Limits) -> Result<Vec<Property>, MqttError> {
-    let mut props = vec![
-        packet::SessionExpiryInterval::new(0)?.into(),
-        packet::ReceiveMaximum::new(limits.receive_maximum)?.into(),
-        packet::MaximumQos::new(1)?.into(),
-        packet::RetainAvailable::new(0)?.into(),
-        packet::TopicAliasMaximum::new(TOPIC_ALIASES)?.into(),
-        packet::SubscriptionIdentifierAvailable::new(0)?.into(),
-        packet::SharedSubscriptionAvailable::new(0)?.into(),
-    ];
-    if let Some(assigned) = assigned {
-        props.push(packet::AssignedClientIdentifier::new(assigned)?.into());
-    }
-    Ok(props)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -455,6 +376,15 @@ mod tests {
         ],
     ];
 
+    const TERMS: Terms<'static> = Terms {
+        session_present: false,
+        assigned: None,
+        expiry: None,
+        keep_alive: None,
+        aliases: 0,
+        retains: false,
+    };
+
     proptest! {
         #[test]
         fn random_bytes_never_panic(
@@ -466,7 +396,7 @@ mod tests {
             let mut wire = Wire::new(&limits);
             if let Some(version) = connect {
                 wire.feed(&mut Cursor::new(CONNECTS[version]));
-                wire.accept(None, &limits);
+                wire.accept(&TERMS, &limits);
                 prop_assert_eq!(wire.closing, None);
             }
             for (first, body) in chunks {

@@ -4,9 +4,12 @@
 //! - A publish is acknowledged after its batch answered, in the order of publishing.
 //! - Reading stops while as much waits for the twin as may ([`Intake`]), so TCP slows the peer.
 //! - What was read is brought to its end even when the peer is gone: a `QoS` 0 publish followed by a
-//!   close is recorded.
+//!   close is recorded. Only then is the session given back.
 //! - Reading also stops while more than [`OUT_BYTES`] wait to be written.
 //! - An idle connection holds no read buffer.
+
+mod delivery;
+mod member;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,24 +17,22 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use mqtt_protocol_core::mqtt::common::Cursor;
-use mqtt_protocol_core::mqtt::packet::{Qos, SubEntry};
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use twin_core::TwinId;
 
+use self::delivery::next_message;
+use self::member::{Joining, Member, gave_back};
 use super::batch::Answer;
-use super::broker::{Message, Outbox};
-use super::incoming::{Connect, Incoming, Publish, Will};
+use super::flow::Ack;
+use super::incoming::{Incoming, Publish};
 use super::intake::Intake;
-use super::server::{Seat, Shared};
+use super::server::Shared;
 use super::speaker::Speaker;
-use super::topic::{Wish, valid_topic};
-use super::wire::{ConnectRefusal, Granted, Wire};
+use super::topic::valid_topic;
+use super::wire::{ConnectRefusal, Wire};
 use crate::counters::{Closed, Fate};
-use crate::recorder::Known;
 use crate::socket::{Moved, Stream, transfer};
 use crate::time::now_micros;
 
@@ -40,22 +41,15 @@ const OUT_BYTES: usize = 256 << 10;
 /// A timer that nothing is waiting for.
 const FAR: Duration = Duration::from_hours(24);
 
-/// What a connected client has.
-#[derive(Debug)]
-struct Session {
-    seat: Seat,
-    client: Arc<str>,
-    will: Option<Will>,
-    filters: Vec<String>,
-}
-
 pub(crate) struct Connection<S> {
     stream: S,
     speaker: Speaker,
     shared: Arc<Shared>,
     wire: Wire,
-    session: Option<Session>,
-    outbox: Option<(Arc<Outbox>, mpsc::Receiver<Message>)>,
+    /// Why the client is not let in, if it is not.
+    unwelcome: Option<ConnectRefusal>,
+    joining: Option<Joining>,
+    member: Option<Member>,
     intake: Intake,
     /// Bytes that were read and not taken yet, because too much was waiting.
     unread: Vec<u8>,
@@ -71,7 +65,12 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S: Stream> Connection<S> {
-    pub(crate) fn new(stream: S, speaker: Speaker, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        stream: S,
+        speaker: Speaker,
+        unwelcome: Option<ConnectRefusal>,
+        shared: Arc<Shared>,
+    ) -> Self {
         let now = Instant::now();
         let wire = Wire::new(&shared.config.limits);
         let stop = shared.shutdown.child_token();
@@ -81,8 +80,9 @@ impl<S: Stream> Connection<S> {
             speaker,
             shared,
             wire,
-            session: None,
-            outbox: None,
+            unwelcome,
+            joining: None,
+            member: None,
             intake,
             unread: Vec::new(),
             stop,
@@ -105,6 +105,7 @@ impl<S: Stream> Connection<S> {
             self.step(sleep.as_mut(), stopped.as_mut()).await;
         }
         let closed = self.wire.closing.unwrap_or(Closed::Gone);
+        self.settle().await;
         self.leave(closed);
         self.finish().await;
         closed
@@ -116,6 +117,7 @@ impl<S: Stream> Connection<S> {
         stopped: Pin<&mut WaitForCancellationFutureOwned>,
     ) {
         self.take_unread();
+        self.send_again();
         self.write();
         self.end_of_drain();
         if self.wire.closing.is_some() {
@@ -127,11 +129,7 @@ impl<S: Stream> Connection<S> {
             sleep.as_mut().reset(due);
         }
         let reads = self.may_read();
-        let delivers = self.draining.is_none()
-            && self.wire.out.bytes.len() < OUT_BYTES
-            && self
-                .wire
-                .vacancy(self.shared.config.limits.outbound_in_flight);
+        let delivers = self.may_deliver();
         let into = reads.then_some(&mut self.unread);
         tokio::select! {
             moved = transfer(&mut self.stream, into, &mut self.wire.out) => match moved {
@@ -143,7 +141,8 @@ impl<S: Stream> Connection<S> {
             Some(answers) = self.intake.pending.next(), if !self.intake.pending.is_empty() => {
                 self.answer(&answers);
             }
-            Some(message) = next_message(&mut self.outbox), if delivers => self.deliver(&message),
+            Some(message) = next_message(&mut self.member), if delivers => self.deliver(message),
+            () = gave_back(&mut self.joining), if self.draining.is_none() => self.join(),
             () = sleep.as_mut() => {
                 self.fire();
                 let due = self.due();
@@ -157,7 +156,7 @@ impl<S: Stream> Connection<S> {
     }
 
     fn paused(&self) -> bool {
-        self.intake.is_full() || self.wire.out.bytes.len() >= OUT_BYTES
+        self.joining.is_some() || self.intake.is_full() || self.wire.out.bytes.len() >= OUT_BYTES
     }
 
     fn may_read(&self) -> bool {
@@ -173,7 +172,7 @@ impl<S: Stream> Connection<S> {
             && self.intake.pending.is_empty()
             && self.wire.closing.is_none()
         {
-            if self.session.is_some() {
+            if self.member.is_some() {
                 self.wire.disconnect(closed);
             }
             self.wire.closing = Some(closed);
@@ -183,7 +182,7 @@ impl<S: Stream> Connection<S> {
     /// When the next of the waits is over.
     fn due(&self) -> Instant {
         let limits = &self.shared.config.limits;
-        let heard = match (&self.session, self.wire.silence) {
+        let heard = match (&self.member, self.wire.silence) {
             (None, _) => Some(self.opened + limits.connect_timeout),
             (Some(_), Some(silence)) => Some(self.heard + silence),
             (Some(_), None) => None,
@@ -198,7 +197,7 @@ impl<S: Stream> Connection<S> {
         let now = Instant::now();
         if !self.wire.out.is_empty() && now >= self.wrote + limits.write_timeout {
             self.wire.closing = Some(Closed::WriteStalled);
-        } else if self.session.is_none() {
+        } else if self.member.is_none() {
             if now >= self.opened + limits.connect_timeout {
                 self.wire.closing = Some(Closed::ConnectTimeout);
             }
@@ -249,154 +248,60 @@ impl<S: Stream> Connection<S> {
             Incoming::Subscribe {
                 packet_id,
                 entries,
-                identified,
+                identifier,
             } => {
-                if identified {
-                    let code = DisconnectReasonCode::SubscriptionIdentifiersNotSupported;
-                    self.wire.disconnect_with(Closed::NotOffered, code);
-                    return;
-                }
-                let granted: Vec<_> = entries.iter().map(|entry| self.subscribe(entry)).collect();
+                let granted: Vec<_> = entries
+                    .iter()
+                    .map(|entry| self.subscribe(entry, identifier))
+                    .collect();
                 self.wire.subscribed(packet_id, &granted);
             }
             Incoming::Unsubscribe { packet_id, filters } => {
-                let existed: Vec<_> = filters
-                    .iter()
-                    .map(|filter| self.unsubscribe(filter))
-                    .collect();
+                let mut existed = Vec::with_capacity(filters.len());
+                if let Some(member) = &mut self.member {
+                    existed.extend(filters.iter().map(|f| member.session.unsubscribe(f)));
+                }
                 self.wire.unsubscribed(packet_id, &existed);
             }
-            Incoming::Acknowledged => {}
-            Incoming::Ping => self.wire.pong(),
-            Incoming::Disconnect { with_will } => {
-                if let Some(session) = &mut self.session
-                    && !with_will
+            Incoming::Ended(packet_id) => {
+                if let Some(Member { session, .. }) = &mut self.member
+                    && let Some(message) = session.flights.end(packet_id)
                 {
-                    session.will = None;
-                }
-                self.wire.closing = Some(Closed::Disconnect);
-            }
-        }
-    }
-
-    fn connect(&mut self, connect: Connect) {
-        let Connect {
-            client_id,
-            clean,
-            will,
-        } = connect;
-        let limits = &self.shared.config.limits;
-        if will
-            .as_ref()
-            .is_some_and(|will| !valid_topic(&will.publish.topic))
-        {
-            self.wire.closing = Some(Closed::Protocol);
-            return;
-        }
-        let refusal = if client_id.len() > limits.max_client_id_bytes
-            || (client_id.is_empty() && !clean && !self.wire.is_v5())
-        {
-            Some(ConnectRefusal::ClientId)
-        } else if will
-            .as_ref()
-            .is_some_and(|will| will.publish.qos == Qos::ExactlyOnce)
-        {
-            Some(ConnectRefusal::WillQos)
-        } else if will.as_ref().is_some_and(|will| will.retain) {
-            Some(ConnectRefusal::WillRetain)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            self.wire.refuse(refusal);
-            return;
-        }
-        let assigned = client_id.is_empty();
-        let (client, seat) = self.shared.seats.take(&client_id, &self.stop);
-        self.wire.accept(assigned.then_some(&*client), limits);
-        self.shared.counters.count_connected();
-        self.intake.begin(Arc::clone(&client), seat.number);
-        self.session = Some(Session {
-            seat,
-            client,
-            will,
-            filters: Vec::new(),
-        });
-    }
-
-    fn subscribe(&mut self, entry: &SubEntry) -> Granted {
-        let Self {
-            shared,
-            speaker,
-            session,
-            outbox,
-            ..
-        } = self;
-        let Some(session) = session else {
-            return Granted::Denied;
-        };
-        let limits = &shared.config.limits;
-        let filter = entry.topic_filter();
-        if filter.len() > limits.max_topic_bytes {
-            return Granted::Invalid;
-        }
-        match shared.rules.subscribe(filter) {
-            Wish::Open => {}
-            Wish::Device(device) => {
-                let Ok(id) = TwinId::new(device) else {
-                    return Granted::Denied;
-                };
-                let known = || matches!(shared.recorder.known(&id), Known::Device(_));
-                if !speaker.is(&id) || !known() {
-                    return Granted::Denied;
+                    session.done(&message);
                 }
             }
-            Wish::Denied => return Granted::Denied,
-            Wish::Invalid => return Granted::Invalid,
-            Wish::Shared => return Granted::Shared,
-        }
-        if !session.filters.iter().any(|known| known == filter) {
-            if session.filters.len() >= limits.max_subscriptions {
-                return Granted::Quota;
+            Incoming::Received(packet_id) => {
+                if let Some(Member { session, .. }) = &mut self.member {
+                    if let Some(message) = session.flights.release(packet_id) {
+                        session.done(&message);
+                    }
+                    self.wire.release(packet_id);
+                }
             }
-            session.filters.push(filter.to_owned());
+            Incoming::Released(packet_id) => {
+                let received = self
+                    .member
+                    .as_mut()
+                    .map(|member| &mut member.session.received);
+                let known = received.is_some_and(|received| received.remove(&packet_id));
+                self.wire.complete(packet_id, known);
+            }
+            Incoming::Ping => self.wire.pong(),
+            Incoming::Disconnect { with_will, expiry } => self.goodbye(with_will, expiry),
         }
-        let at_least_once = entry.sub_opts().qos() != Qos::AtMostOnce;
-        let (outbox, _) = outbox.get_or_insert_with(|| {
-            Outbox::new(
-                session.seat.number,
-                limits.outbound_messages,
-                limits.outbound_bytes,
-            )
-        });
-        shared
-            .broker
-            .subscribe(filter, outbox, at_least_once, entry.sub_opts().nl());
-        if at_least_once {
-            Granted::Qos1
-        } else {
-            Granted::Qos0
-        }
-    }
-
-    fn unsubscribe(&mut self, filter: &str) -> bool {
-        let Some(session) = &mut self.session else {
-            return false;
-        };
-        session.filters.retain(|known| known != filter);
-        self.shared.broker.unsubscribe(filter, session.seat.number)
     }
 
     fn publish(&mut self, publish: Publish, now: i64) {
-        if publish.qos == Qos::ExactlyOnce {
-            self.wire
-                .disconnect_with(Closed::NotOffered, DisconnectReasonCode::QosNotSupported);
-        } else if publish.retain && self.wire.is_v5() {
+        let retains = self.shared.rules.opens() || !self.wire.is_v5();
+        let rate = self.member.as_mut().map(|member| &mut member.rate);
+        if publish.retain && !retains {
             self.wire
                 .disconnect_with(Closed::NotOffered, DisconnectReasonCode::RetainNotSupported);
         } else if !valid_topic(&publish.topic) {
             self.wire
                 .disconnect_with(Closed::Protocol, DisconnectReasonCode::TopicNameInvalid);
+        } else if rate.is_some_and(|rate| !rate.take(now)) {
+            self.wire.disconnect(Closed::TooFast);
         } else {
             self.intake.route(publish, now);
         }
@@ -405,30 +310,21 @@ impl<S: Stream> Connection<S> {
     /// Answers what has ended: acknowledges, or says that it failed.
     fn answer(&mut self, answers: &[Answer]) {
         self.intake.ended(answers);
-        for Answer {
-            packet_id, fate, ..
-        } in answers
-        {
+        for Answer { ack, fate, .. } in answers {
+            let failed = *fate == Fate::Failed;
+            if let (Ack::Pubrec(packet_id), false, Some(member)) = (*ack, failed, &mut self.member)
+            {
+                member.session.received.insert(packet_id);
+            }
             // After a close nothing is acknowledged: the peer has to send it again.
-            let Some(packet_id) = *packet_id else {
-                continue;
-            };
             if self.wire.closing.is_some() {
                 continue;
             }
-            match fate {
-                Fate::Failed => self.wire.fail(packet_id),
-                Fate::Accepted { .. } | Fate::Relayed | Fate::Dead(_) => {
-                    self.wire.acknowledge(packet_id);
-                }
+            if failed {
+                self.wire.fail(*ack);
+            } else {
+                self.wire.acknowledge(*ack);
             }
-        }
-    }
-
-    fn deliver(&mut self, message: &Message) {
-        match self.wire.deliver(message) {
-            Ok(()) => self.shared.counters.count_delivered(),
-            Err(_) => self.shared.counters.count_dropped(),
         }
     }
 
@@ -444,20 +340,12 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Gives up what the client had: its subscriptions, its seat; its will is published.
-    fn leave(&mut self, closed: Closed) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        for filter in &session.filters {
-            self.shared.broker.unsubscribe(filter, session.seat.number);
-        }
-        self.outbox = None;
-        if let Some(will) = session.will {
-            tracing::debug!(client = %session.client, reason = closed.name(), "publishing the will");
-            let now = now_micros();
-            self.intake.route(will.publish, now);
-            self.intake.send();
+    /// Waits for what was read: whoever has the session next must know how that ended.
+    async fn settle(&mut self) {
+        self.write();
+        while let Some(answers) = self.intake.pending.next().await {
+            self.answer(&answers);
+            self.write();
         }
     }
 
@@ -486,18 +374,5 @@ impl<S: Stream> Connection<S> {
             tracing::trace!("the stream did not end in order");
         }
         self.wire.closed();
-    }
-}
-
-async fn next_message(
-    outbox: &mut Option<(Arc<Outbox>, mpsc::Receiver<Message>)>,
-) -> Option<Message> {
-    match outbox {
-        Some((outbox, queue)) => {
-            let message = queue.recv().await?;
-            outbox.taken(&message);
-            Some(message)
-        }
-        None => std::future::pending().await,
     }
 }
