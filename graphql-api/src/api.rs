@@ -9,7 +9,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ontology::{Class, ClassId, EnumSchema, Ontology, Schema, Value};
+use ontology::{Class, ClassId, EnumSchema, Ontology, RelationshipKind, Schema, Value};
+use twin_core::Direction;
 
 /// A type of the API that stands for twins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,11 +117,25 @@ impl Api {
     pub(crate) fn relationship_named(
         &self,
         name: &str,
-    ) -> Result<&ontology::RelationshipKind, crate::error::Fault> {
+    ) -> Result<&RelationshipKind, crate::error::Fault> {
         self.ontology.relationship_named(name).ok_or_else(|| {
             let known = self.ontology.relationships().iter().map(|kind| &*kind.name);
             crate::error::Fault::unknown("relationship", name, known)
         })
+    }
+
+    /// The one class that a relationship leads to in a direction, as far as the model names one.
+    pub(crate) fn reached(&self, kind: &RelationshipKind, direction: Direction) -> Option<ClassId> {
+        let sources = kind.sources.iter().copied();
+        let ends: Vec<ClassId> = match direction {
+            Direction::In => sources.collect(),
+            Direction::Out => {
+                let target = |source| self.class(source).relationship_by_id(kind.id)?.target;
+                sources.map(target).collect::<Option<_>>()?
+            }
+        };
+        let above = |class: &ClassId| ends.iter().all(|end| self.ontology.is_a(*end, *class));
+        ends.iter().copied().find(above)
     }
 }
 

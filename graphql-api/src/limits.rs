@@ -48,6 +48,16 @@ pub const MAX_ORDER_KEYS: usize = 8;
 pub const MAX_TRAVERSAL_STARTS: usize = 10_000;
 /// Most steps of a traversal.
 pub const MAX_TRAVERSAL_STEPS: usize = 16;
+/// Most relationships that one `path` names.
+pub const MAX_PATH_RELATIONSHIPS: usize = 32;
+/// Most twins of a path.
+pub const MAX_PATH_TWINS: usize = 5_000;
+/// Most groups of one `aggregate`.
+pub const MAX_GROUPS: usize = 20_000;
+/// Most entries of its `by`.
+pub const MAX_GROUP_KEYS: usize = 4;
+/// Most entries of its `measures`.
+pub const MAX_MEASURES: usize = 16;
 /// Validated queries that are remembered.
 pub const MAX_REMEMBERED_QUERIES: usize = 512;
 /// Bytes that remembered queries take, parsed.

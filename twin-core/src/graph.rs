@@ -30,17 +30,19 @@ pub struct TooMany;
 
 /// The twins at the end of a path of steps from any of the starts, each once, sorted by id.
 ///
-/// `go_on` is asked at every twin that is met; once it says no, the traversal ends and what it
-/// answers means nothing.
+/// `keep` is asked about twins that a step reaches and whose class fits, with the step's place from
+/// 0: those it declines are not followed. `go_on` is asked at every twin that is met; once it says
+/// no, the traversal ends and what it answers means nothing.
 pub fn traverse(
     view: &View,
     from: &[TwinRef],
     steps: &[Step],
+    keep: impl Fn(usize, TwinRef) -> bool,
     go_on: impl Fn() -> bool,
 ) -> Result<Vec<TwinRef>, TooMany> {
     let mut front: BTreeSet<TwinRef> = from.iter().copied().collect();
     let mut visited = 0;
-    for step in steps {
+    for (place, step) in steps.iter().enumerate() {
         let mut next = BTreeSet::new();
         for twin in front {
             for related in view.related(twin, step.relationship, step.direction) {
@@ -52,7 +54,7 @@ pub fn traverse(
                     return Ok(Vec::new());
                 }
                 let fits = |class| view.ontology().is_a(view.class_id(related), class);
-                if step.class.is_none_or(fits) {
+                if !next.contains(&related) && step.class.is_none_or(fits) && keep(place, related) {
                     next.insert(related);
                 }
             }

@@ -11,11 +11,14 @@ use async_graphql::parser::types::{OperationDefinition, OperationType, Selection
 use serde_json::Value as Json;
 use twin_core::View;
 
+use super::aggregate::most_groups;
 use super::root::DEFAULT_NEAREST;
 use super::select::{Ask, json_weight, weight};
 use crate::api::{Api, TwinType};
 use crate::error::Fault;
-use crate::limits::{DEFAULT_PAGE, INLINE_WORK, MAX_ARGUMENT_VALUES, MAX_NODES, MAX_PAGE};
+use crate::limits::{
+    DEFAULT_PAGE, INLINE_WORK, MAX_ARGUMENT_VALUES, MAX_NODES, MAX_PAGE, MAX_PATH_TWINS,
+};
 
 /// Areas that commonly hold one point: country, province, district, sector, cell, village, and
 /// some more.
@@ -55,6 +58,10 @@ enum Place {
     Connection(TwinType),
     Edge(TwinType),
     Near,
+    Path,
+    /// With how many keys each group has.
+    Groups(u64),
+    Keys,
     Reading,
     History,
     Leaf,
@@ -158,10 +165,6 @@ impl Walk<'_> {
         }
     }
 
-    #[expect(
-        clippy::match_same_arms,
-        reason = "each field has its own line, as in the schema"
-    )]
     fn field(&mut self, field: &async_graphql::parser::types::Field, place: Place) -> u64 {
         let name = field.name.node.as_str();
         let set = &field.selection_set.node;
@@ -176,8 +179,9 @@ impl Walk<'_> {
             let count = self.ask.argument(field, name).and_then(|n| n.as_u64());
             count.unwrap_or(default as u64)
         };
-        // Both may walk far for a short answer, so they never run on the network's threads.
-        if matches!((place, name), (Place::Root, "traverse" | "nearest")) {
+        // These may walk far for a short answer, so they never run on the network's threads.
+        let far = ["traverse", "nearest", "path", "aggregate"];
+        if matches!(place, Place::Root) && far.contains(&name) {
             self.scanned = self.scanned.saturating_add(INLINE_WORK + 1);
         }
         let (times, inner) = match (place, name) {
@@ -188,6 +192,11 @@ impl Walk<'_> {
                 given("first", DEFAULT_PAGE),
                 Place::Connection(TwinType::Twin),
             ),
+            (Place::Root, "path") => (MAX_PATH_TWINS as u64, Place::Path),
+            (Place::Root, "aggregate") => {
+                let (groups, keys) = most_groups(self.api, self.view, self.ask, field);
+                (groups, Place::Groups(keys))
+            }
             (Place::Root, name) => match self.api.listed(name) {
                 Some(class) => {
                     let conditional = ["where", "orderBy", "space"]
@@ -202,7 +211,10 @@ impl Walk<'_> {
                 }
                 None => return 0,
             },
-            (Place::Near, "twin") => (1, Place::Twins(TwinType::Twin)),
+            (Place::Near | Place::Keys, "twin") | (Place::Path, "twins") => {
+                (1, Place::Twins(TwinType::Twin))
+            }
+            (Place::Groups(keys), "group") => (keys, Place::Keys),
             (Place::Connection(ty), "edges") => (1, Place::Edge(ty)),
             (Place::Edge(ty), "node") => (1, Place::Twins(ty)),
             (Place::Twins(ty), "related") => {
@@ -237,11 +249,16 @@ impl Walk<'_> {
         // A twin counts itself where the place is one; a connection's twins count at the list.
         let own = u64::from(matches!(
             inner,
-            Place::Twins(_) | Place::Connection(_) | Place::Near | Place::History
+            Place::Twins(_)
+                | Place::Connection(_)
+                | Place::Near
+                | Place::Path
+                | Place::Groups(_)
+                | Place::History
         ));
         let own = if matches!(
             (place, inner),
-            (Place::Edge(_) | Place::Near, Place::Twins(_))
+            (Place::Edge(_) | Place::Near | Place::Path, Place::Twins(_))
         ) {
             0
         } else {

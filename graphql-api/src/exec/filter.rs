@@ -53,36 +53,53 @@ enum Check {
     Differs(Value),
 }
 
-/// Where a property stands in each of the classes that have it.
+/// Where a property or a telemetry stands in each of the classes that have it.
 #[derive(Clone, Debug)]
 pub(crate) struct Columns(Vec<(ClassId, u32)>);
 
 impl Columns {
     /// Columns of a property of a class in that class and its subclasses.
     pub(crate) fn of(api: &Api, class: ClassId, name: &str) -> Self {
+        Self::find(api, class, |class| class.property_index(name))
+    }
+
+    /// Places of a telemetry of a class in that class and its subclasses.
+    pub(crate) fn of_telemetry(api: &Api, class: ClassId, name: &str) -> Self {
+        Self::find(api, class, |class| class.telemetry_index(name))
+    }
+
+    fn find(api: &Api, class: ClassId, place: impl Fn(&Class) -> Option<usize>) -> Self {
         let classes = api.ontology.with_descendants(class);
-        let column = |id| Some((id, api.class(id).property_index(name)? as u32));
+        let column = |id| Some((id, place(api.class(id))? as u32));
         let mut columns: Vec<_> = classes.filter_map(column).collect();
         columns.sort_unstable();
         Self(columns)
     }
 
-    pub(crate) fn value(&self, view: &View, twin: TwinRef) -> Option<Value> {
-        let class = view.class_id(twin);
+    /// Where it stands in one class.
+    pub(crate) fn in_class(&self, class: ClassId) -> Option<usize> {
         let column = match self.0.as_slice() {
             [(only, column)] if *only == class => *column,
             many => many[many.binary_search_by_key(&class, |(id, _)| *id).ok()?].1,
         };
-        view.value(twin, column as usize)
+        Some(column as usize)
+    }
+
+    pub(crate) fn value(&self, view: &View, twin: TwinRef) -> Option<Value> {
+        view.value(twin, self.in_class(view.class_id(twin))?)
     }
 }
 
 impl Filter {
-    /// Compiles conditions on a class.
-    pub(crate) fn compile(api: &Api, class: ClassId, conditions: &Json) -> Result<Self, Fault> {
+    /// Compiles conditions on a class, on any where none is named.
+    pub(crate) fn compile(
+        api: &Api,
+        class: impl Into<Option<ClassId>>,
+        conditions: &Json,
+    ) -> Result<Self, Fault> {
         let mut compiler = Compiler { api, conditions: 0 };
         Ok(Self {
-            root: compiler.class(Some(class), conditions, MAX_CONDITION_DEPTH)?,
+            root: compiler.class(class.into(), conditions, MAX_CONDITION_DEPTH)?,
         })
     }
 

@@ -4,13 +4,17 @@
 //! - One request sees one [`View`]; `extensions.position` names it.
 //! - Keys of an answer come in the order of the query's text.
 
+mod aggregate;
 mod change;
 mod cost;
 mod filter;
+mod group;
 mod history;
 mod meaning;
+mod measure;
 mod order;
 mod page;
+mod path;
 mod plan;
 mod region;
 mod root;
@@ -330,6 +334,7 @@ mod tests {
             "nearest(class: \"Place\", to: {lon: 30, lat: -2}) { metres }",
             "containing(point: {lon: 30, lat: -2}) { id }",
             "traverse(from: [], steps: [{relationship: \"near\"}]) { totalCount }",
+            "aggregate(class: \"Place\", measures: [{count: true}]) { values }",
         ] {
             let query = format!("{{ {field} }}");
             let document = async_graphql::parser::parse_query(query).unwrap();

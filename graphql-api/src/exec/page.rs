@@ -9,13 +9,14 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use ontology::RelationshipId;
+use ontology::{ClassId, RelationshipId};
 use serde_json::Value as Json;
 use twin_core::{Direction, TwinId, TwinRef, View};
 
+use super::filter::Filter;
 use super::order::{Order, Place, decode, encode};
 use super::plan::RelatedPlan;
-use super::root::{ListPlan, NearestPlan, TraversePlan};
+use super::root::{ListPlan, NearestPlan, TraversePlan, Within};
 use crate::api::Api;
 use crate::error::{Code, Fault};
 use crate::limits::MAX_EXECUTION;
@@ -118,33 +119,8 @@ pub(crate) fn list(
         connection,
     } = plan;
     let wants_total = connection.wants_total;
-    let fits = |twin: &TwinRef| {
-        filter
-            .as_ref()
-            .is_none_or(|filter| filter.admits(view, *twin))
-    };
-    // A few candidates by id or relationship beat a search in space, and that beats a scan.
-    let some = filter
-        .as_ref()
-        .and_then(|filter| filter.candidates(view, clock))
-        .map(|mut twins| {
-            twins.retain(|twin| api.ontology.is_a(view.class_id(*twin), *class));
-            if let Some((region, relation)) = space {
-                twins.retain(|twin| {
-                    clock.tick()
-                        && view
-                            .shape(*twin)
-                            .is_some_and(|shape| region.matches(shape, *relation))
-                });
-            }
-            sort_by_id(view, &mut twins);
-            twins
-        });
-    let some = some.or_else(|| {
-        space.as_ref().map(|(region, relation)| {
-            view.search_while(*class, region, *relation, &|| clock.tick())
-        })
-    });
+    let fits = |twin: &TwinRef| fits(view, filter.as_ref(), *twin);
+    let some = candidates(api, view, *class, filter.as_ref(), space.as_ref(), clock);
     let page = match some {
         Some(twins) => {
             let twins = twins.into_iter().filter(|twin| clock.tick() && fits(twin));
@@ -191,6 +167,67 @@ pub(crate) fn list(
     };
     clock.check()?;
     Ok(page)
+}
+
+fn fits(view: &View, filter: Option<&Filter>, twin: TwinRef) -> bool {
+    filter.is_none_or(|filter| filter.admits(view, twin))
+}
+
+/// Twins of a class among which all are that fit, by id, where something leads to them; a few by id
+/// or relationship beat a search in space, and that beats a scan.
+fn candidates(
+    api: &Api,
+    view: &View,
+    class: ClassId,
+    filter: Option<&Filter>,
+    space: Option<&Within>,
+    clock: &Clock,
+) -> Option<Vec<TwinRef>> {
+    let some = filter.and_then(|filter| filter.candidates(view, clock));
+    let some = some.map(|mut twins| {
+        twins.retain(|twin| api.ontology.is_a(view.class_id(*twin), class));
+        if let Some((region, relation)) = space {
+            twins.retain(|twin| {
+                clock.tick()
+                    && view
+                        .shape(*twin)
+                        .is_some_and(|shape| region.matches(shape, *relation))
+            });
+        }
+        sort_by_id(view, &mut twins);
+        twins
+    });
+    some.or_else(|| {
+        space
+            .map(|(region, relation)| view.search_while(class, region, *relation, &|| clock.tick()))
+    })
+}
+
+/// Hands all twins of a class that fit to `each`, by id; it ends early when `each` fails or time is
+/// up.
+pub(crate) fn each_fitting(
+    api: &Api,
+    view: &View,
+    class: ClassId,
+    filter: Option<&Filter>,
+    space: Option<&Within>,
+    clock: &Clock,
+    mut each: impl FnMut(TwinRef) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut one = |twin| {
+        if !clock.tick() {
+            return clock.check();
+        }
+        if fits(view, filter, twin) {
+            each(twin)?;
+        }
+        Ok(())
+    };
+    match candidates(api, view, class, filter, space, clock) {
+        Some(twins) => twins.into_iter().try_for_each(&mut one)?,
+        None => view.scan(class, None).try_for_each(&mut one)?,
+    }
+    clock.check()
 }
 
 fn plain(twins: Vec<TwinRef>) -> Vec<Row> {
@@ -344,7 +381,12 @@ fn related_place(cursor: &str) -> Result<(TwinId, String), Fault> {
 
 /// A page of the ends of a traversal.
 pub(crate) fn traverse(view: &View, plan: &TraversePlan<'_>, clock: &Clock) -> Result<Page, Fault> {
-    let found = twin_core::traverse(view, &plan.from, &plan.steps, || clock.tick())
+    // Once time is up nothing is kept, so that the traversal is over soon.
+    let keep = |place: usize, twin| {
+        let filter = plan.filters.get(place).and_then(Option::as_ref);
+        clock.tick() && fits(view, filter, twin)
+    };
+    let found = twin_core::traverse(view, &plan.from, &plan.steps, keep, || clock.tick())
         .map_err(|error| Fault::too_costly(error.to_string()))?;
     clock.check()?;
     Ok(by_id(

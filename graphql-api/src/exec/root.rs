@@ -6,9 +6,11 @@ use serde_json::Value as Json;
 use twin_core::space::{Point, Region, Relation};
 use twin_core::{Step, TwinId, TwinRef, View};
 
+use super::aggregate::{self, AggregatePlan};
 use super::filter::Filter;
 use super::order::{Order, Place};
 use super::page::Clock;
+use super::path::{self, PathPlan};
 use super::plan::{Connection, Field, Planner, Twins, direction_named};
 use super::region;
 use super::select::{Merged, members};
@@ -26,16 +28,21 @@ pub(crate) enum Root<'q> {
     Nearest(Box<NearestPlan<'q>>),
     Containing(Vec<TwinRef>, Twins<'q>),
     Traverse(Box<TraversePlan<'q>>),
+    Path(Box<PathPlan<'q>>),
+    Aggregate(Box<AggregatePlan<'q>>),
     /// Arguments that do not fit; whether the field may be null.
     Failed(Fault, bool),
 }
+
+/// Where twins have to be, and how.
+pub(crate) type Within = (Region, Relation);
 
 /// A list of a class.
 #[derive(Debug)]
 pub(crate) struct ListPlan<'q> {
     pub(crate) class: ClassId,
     pub(crate) filter: Option<Filter>,
-    pub(crate) space: Option<(Region, Relation)>,
+    pub(crate) space: Option<Within>,
     pub(crate) order: Order,
     pub(crate) first: usize,
     pub(crate) after: Option<Place>,
@@ -65,6 +72,8 @@ pub(crate) enum NearPart<'q> {
 pub(crate) struct TraversePlan<'q> {
     pub(crate) from: Vec<TwinRef>,
     pub(crate) steps: Vec<Step>,
+    /// What each step keeps of the twins it reaches.
+    pub(crate) filters: Vec<Option<Filter>>,
     pub(crate) first: usize,
     pub(crate) after: Option<Place>,
     pub(crate) connection: Connection<'q>,
@@ -90,12 +99,18 @@ fn root<'q>(planner: Planner<'q>, view: &View, clock: &Clock, merged: &Merged<'q
         "nearest" => nearest(planner, merged),
         "containing" => containing(planner, view, clock, merged),
         "traverse" => traverse(planner, view, merged),
+        "path" => path::plan(planner, view, merged).map(|plan| Root::Path(Box::new(plan))),
+        "aggregate" => {
+            let plan = aggregate::plan(planner, view, merged);
+            plan.map(|plan| Root::Aggregate(Box::new(plan)))
+        }
         name => match planner.api.listed(name) {
             Some(class) => list(planner, view, merged, class),
             None => Err(Fault::unknown("field", name, [])),
         },
     });
-    planned.unwrap_or_else(|fault| Root::Failed(fault.at(merged.pos), name == "twin"))
+    let nullable = matches!(name, "twin" | "path");
+    planned.unwrap_or_else(|fault| Root::Failed(fault.at(merged.pos), nullable))
 }
 
 fn twin<'q>(planner: Planner<'q>, view: &View, merged: &Merged<'q>) -> Result<Root<'q>, Fault> {
@@ -110,23 +125,35 @@ fn list<'q>(
     merged: &Merged<'q>,
     class: ClassId,
 ) -> Result<Root<'q>, Fault> {
-    let (api, argument) = (planner.api, |name| planner.ask.argument(merged.field, name));
-    let filter = argument("where").map(|conditions| Filter::compile(api, class, &conditions));
-    let space = argument("space").map(|space| region::compile(view, &space));
-    let order = argument("orderBy").map(|order| Order::compile(api, class, &order));
+    let (filter, space) = conditions(planner, view, merged, class)?;
+    let order = planner.ask.argument(merged.field, "orderBy");
+    let order = order.map(|order| Order::compile(planner.api, class, &order));
     let order = order.transpose()?.unwrap_or_default();
     let (first, after) = planner.page(merged)?;
     let after = after.map(|cursor| order.place_of(&cursor)).transpose()?;
     let connection = planner.connection(&merged.sets, planner.list_prefix(class));
     Ok(Root::List(Box::new(ListPlan {
         class,
-        filter: filter.transpose()?,
-        space: space.transpose()?,
+        filter,
+        space,
         order,
         first,
         after,
         connection,
     })))
+}
+
+/// `where` and `space` of a field.
+pub(crate) fn conditions(
+    planner: Planner<'_>,
+    view: &View,
+    merged: &Merged<'_>,
+    class: ClassId,
+) -> Result<(Option<Filter>, Option<Within>), Fault> {
+    let argument = |name| planner.ask.argument(merged.field, name);
+    let filter = argument("where").map(|given| Filter::compile(planner.api, class, &given));
+    let space = argument("space").map(|space| region::compile(view, &space));
+    Ok((filter.transpose()?, space.transpose()?))
 }
 
 fn nearest<'q>(planner: Planner<'q>, merged: &Merged<'q>) -> Result<Root<'q>, Fault> {
@@ -179,35 +206,19 @@ fn containing<'q>(
 }
 
 fn traverse<'q>(planner: Planner<'q>, view: &View, merged: &Merged<'q>) -> Result<Root<'q>, Fault> {
-    let list = |name: &str, limit: usize, limited: &str| {
-        let items = match planner.ask.argument(merged.field, name) {
-            None => Vec::new(),
-            Some(Json::Array(items)) => items,
-            Some(single) => vec![single],
-        };
-        if items.len() > limit {
-            let message = format!(
-                "`{name}` has {} entries, and {limit} are allowed ({limited})",
-                items.len()
-            );
-            return Err(Fault::too_costly(message));
-        }
-        Ok(items)
-    };
+    let list = |name, limit, named| list_argument(planner, merged, name, limit, named);
     let starts = list("from", MAX_TRAVERSAL_STARTS, "MAX_TRAVERSAL_STARTS")?;
     let from = starts.iter().map(|id| {
         let id = id
             .as_str()
             .ok_or_else(|| Fault::invalid("`from` holds ids"))?;
-        view.find(id)
-            .ok_or_else(|| Fault::new(Code::NotFound, format!("`from`: there is no twin `{id}`")))
+        existing(view, "from", id)
     });
     let from = from.collect::<Result<_, _>>()?;
     let steps = list("steps", MAX_TRAVERSAL_STEPS, "MAX_TRAVERSAL_STEPS")?;
-    let steps = steps
-        .iter()
-        .map(|step| one_step(planner, step))
-        .collect::<Result<_, _>>()?;
+    let steps = steps.iter().map(|step| one_step(planner, step));
+    let steps = steps.collect::<Result<Vec<_>, _>>()?;
+    let (steps, filters) = steps.into_iter().unzip();
     let (first, after) = planner.page(merged)?;
     let after = after
         .map(|cursor| Order::default().place_of(&cursor))
@@ -216,25 +227,66 @@ fn traverse<'q>(planner: Planner<'q>, view: &View, merged: &Merged<'q>) -> Resul
     Ok(Root::Traverse(Box::new(TraversePlan {
         from,
         steps,
+        filters,
         first,
         after,
         connection,
     })))
 }
 
-fn one_step(planner: Planner<'_>, step: &Json) -> Result<Step, Fault> {
-    let step = members("a step", step, &["relationship", "direction", "class"])?;
+/// Entries of a list argument, at most so many; a single value stands for a list of it.
+pub(crate) fn list_argument(
+    planner: Planner<'_>,
+    merged: &Merged<'_>,
+    name: &str,
+    limit: usize,
+    named: &str,
+) -> Result<Vec<Json>, Fault> {
+    let items = match planner.ask.argument(merged.field, name) {
+        None => Vec::new(),
+        Some(Json::Array(items)) => items,
+        Some(single) => vec![single],
+    };
+    if items.len() > limit {
+        return Err(Fault::too_costly(format!(
+            "`{name}` has {} entries, and {limit} are allowed ({named})",
+            items.len()
+        )));
+    }
+    Ok(items)
+}
+
+/// The twin that an argument names.
+pub(crate) fn existing(view: &View, argument: &str, id: &str) -> Result<TwinRef, Fault> {
+    view.find(id).ok_or_else(|| {
+        let message = format!("`{argument}`: there is no twin `{id}`");
+        Fault::new(Code::NotFound, message)
+    })
+}
+
+fn one_step(planner: Planner<'_>, step: &Json) -> Result<(Step, Option<Filter>), Fault> {
+    let known = ["relationship", "direction", "class", "where"];
+    let step = members("a step", step, &known)?;
     let text = |name: &str| step.get(name).and_then(Json::as_str);
     let relationship =
         text("relationship").ok_or_else(|| Fault::invalid("a step names its `relationship`"))?;
     let class = text("class")
         .map(|name| planner.api.class_named(name))
         .transpose()?;
-    Ok(Step {
-        relationship: planner.api.relationship_named(relationship)?.id,
-        direction: direction_named(text("direction"))?,
-        class: class.map(|class| class.id),
-    })
+    let kind = planner.api.relationship_named(relationship)?;
+    let direction = direction_named(text("direction"))?;
+    let class = class.map(|class| class.id);
+    let conditions = step.get("where").filter(|given| !given.is_null());
+    let filter = conditions.map(|conditions| {
+        let reached = class.or_else(|| planner.api.reached(kind, direction));
+        Filter::compile(planner.api, reached, conditions)
+    });
+    let step = Step {
+        relationship: kind.id,
+        direction,
+        class,
+    };
+    Ok((step, filter.transpose()?))
 }
 
 fn point_argument(planner: Planner<'_>, merged: &Merged<'_>, name: &str) -> Result<Point, Fault> {

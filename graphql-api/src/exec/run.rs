@@ -6,6 +6,8 @@
 //!   nearest field around it that can is, and nothing of it stays in the bytes.
 //! - The bytes are bounded, and so is the time.
 
+mod graph;
+
 use std::sync::Arc;
 
 use async_graphql::Pos;
@@ -312,6 +314,8 @@ impl<'v, 'q> Run<'v, 'q> {
                 let order = Order::default();
                 return self.connection(&plan.connection, &page, &Cursors::Order(&order));
             }
+            Root::Path(plan) => return self.nullable(|run| run.path(plan, field.pos)),
+            Root::Aggregate(plan) => return self.aggregate(plan, field.pos),
             Root::Failed(fault, nullable) => {
                 let stop = self.fail(fault.clone(), field.pos);
                 if !nullable {

@@ -275,3 +275,20 @@ pub(crate) fn members<'v>(
     }
     Ok(members)
 }
+
+/// The one member that an input object of alternatives has, and its name.
+pub(crate) fn one_member<'v>(
+    at: &str,
+    value: &'v Json,
+    known: &[&str],
+) -> Result<(&'v str, &'v Json), Fault> {
+    let members = members(&format!("`{at}`"), value, known)?;
+    let mut given = members.iter().filter(|(_, value)| !value.is_null());
+    match (given.next(), given.next()) {
+        (Some((name, value)), None) => Ok((name, value)),
+        _ => Err(Fault::invalid(format!(
+            "`{at}` is exactly one of {}",
+            known.join(", ")
+        ))),
+    }
+}

@@ -1,4 +1,4 @@
-//! Input types: conditions, orders, regions, points and steps.
+//! Input types: conditions, orders, regions and points.
 
 use async_graphql::Value;
 use async_graphql::dynamic::{Enum, EnumItem, InputObject, InputValue, TypeRef};
@@ -120,29 +120,6 @@ pub(super) fn shared(types: &mut Types) -> Result<(), SchemaError> {
                 )
                 .default_value(Value::Enum(async_graphql::Name::new("INTERSECTS"))),
             ),
-    )?;
-    types.add(
-        of,
-        InputObject::new("Step")
-            .description("One hop of a traversal.")
-            .field(input(
-                "relationship",
-                TypeRef::named_nn(TypeRef::STRING),
-                "Name of the relationship.",
-            ))
-            .field(
-                input(
-                    "direction",
-                    TypeRef::named("Direction"),
-                    "Which way to follow it.",
-                )
-                .default_value(Value::Enum(async_graphql::Name::new("OUT"))),
-            )
-            .field(input(
-                "class",
-                TypeRef::named(TypeRef::STRING),
-                "Keep only twins of this class, subclasses included.",
-            )),
     )?;
     types.add(
         of,

@@ -7,6 +7,7 @@
 //!   `exec`, which never lets the frame resolve a field.
 
 mod changes;
+mod graph;
 mod inputs;
 mod values;
 mod writes;
@@ -62,6 +63,7 @@ pub(crate) fn build(api: &Api) -> Result<Schema, SchemaError> {
     scalars(&mut types)?;
     inputs::shared(&mut types)?;
     twin_types(&mut types)?;
+    graph::declare(&mut types)?;
     writes::shared(&mut types)?;
     for class in api.ontology.classes() {
         class_types(&mut types, api, class)?;
@@ -645,23 +647,13 @@ fn query(api: &Api) -> Object {
             TypeRef::named(TypeRef::STRING),
             subclasses,
         ));
-    let traverse = field("traverse", TypeRef::named_nn("TwinConnection"))
-        .description("The twins at the end of a path of steps, each once, by id.")
-        .argument(argument(
-            "from",
-            TypeRef::named_nn_list_nn(TypeRef::ID),
-            "Where to start.",
-        ))
-        .argument(argument(
-            "steps",
-            TypeRef::named_nn_list_nn("Step"),
-            "One hop each.",
-        ));
-    let traverse = page_arguments().into_iter().fold(traverse, Field::argument);
     let position = field("position", TypeRef::named_nn(TypeRef::STRING)).description(
         "The instant that this answer speaks of; give it back as header `Twin-After`.",
     );
-    for field in [nearest, containing, traverse, position] {
+    for field in [nearest, containing, position]
+        .into_iter()
+        .chain(graph::fields())
+    {
         query = query.field(field);
     }
     for class in api.ontology.classes() {

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod errors;
+mod graph;
 mod history;
 mod http;
 mod lists;

@@ -34,6 +34,7 @@ mod testing;
 mod wkb;
 
 pub use error::{RegionError, ShapeError};
+pub use h3o::{CellIndex, Resolution};
 pub use index::SpaceIndex;
 pub use point::{Bounds, Point};
 pub use region::{MAX_CELLS, MAX_METRES, Region, Relation};

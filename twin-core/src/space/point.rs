@@ -4,8 +4,10 @@
 //! - `Point`: `-180 <= lon <= 180`, `-90 <= lat <= 90`, both finite.
 //! - `Bounds`: `west <= east`, `south <= north`.
 
+use super::cells;
 use super::error::ShapeError;
 use geo_types::Coord;
+use h3o::{CellIndex, Resolution};
 
 /// A WGS 84 position in degrees.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +27,11 @@ impl Point {
         } else {
             Err(ShapeError::OutOfRange { lon, lat })
         }
+    }
+
+    /// The H3 cell that owns the position: every position has exactly one at each resolution.
+    pub fn cell(self, resolution: Resolution) -> CellIndex {
+        cells::cell_at(self, resolution)
     }
 
     pub(super) fn coord(self) -> Coord<f64> {

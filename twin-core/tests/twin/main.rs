@@ -9,4 +9,5 @@
 mod lives;
 mod model;
 mod order;
+mod path;
 mod world;

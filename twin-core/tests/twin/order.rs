@@ -215,11 +215,11 @@ async fn a_traversal_ends_when_it_is_told_to() {
         class: None,
     };
     let top = [view.twin(&id("top")).unwrap()];
-    let all = traverse(&view, &top, &[step], || true).unwrap();
+    let all = traverse(&view, &top, &[step], |_, _| true, || true).unwrap();
     assert_eq!(all.len(), 10);
     let asked = Cell::new(0);
     let go_on = || asked.replace(asked.get() + 1) < 3;
-    traverse(&view, &top, &[step, step], go_on).unwrap();
+    traverse(&view, &top, &[step, step], |_, _| true, go_on).unwrap();
     assert_eq!(asked.get(), 4);
 }
 

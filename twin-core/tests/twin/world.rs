@@ -25,7 +25,9 @@ const MODEL: &str = r#"[
      {"@type": "Telemetry", "name": "pm25", "schema": "double"},
      {"@type": "Telemetry", "name": "location", "schema": "point"},
      {"@type": "Relationship", "name": "monitors", "properties": [
-       {"@type": "Property", "name": "since", "schema": "integer"}]}]}
+       {"@type": "Property", "name": "since", "schema": "integer"}]},
+     {"@type": "Relationship", "name": "feeds", "properties": [
+       {"@type": "Property", "name": "metres", "schema": "double"}]}]}
 ]"#;
 
 pub(crate) fn ontology() -> Arc<Ontology> {

@@ -1,0 +1,289 @@
+//! What an aggregate asks of the twins of a group.
+//!
+//! # Invariants
+//! - Whole numbers are summed exactly. Others are summed in the order they come, and what each
+//!   addition loses is carried along, so that the error does not grow with their number (Neumaier).
+//! - Of no values the count is 0, and everything else is absent.
+
+use ontology::{ClassId, Schema, Value};
+use serde_json::Value as Json;
+use twin_core::{TwinRef, ValueRef, View};
+
+use super::filter::Columns;
+use super::path::is_number;
+use super::select::one_member;
+use super::variables::shown as shown_json;
+use crate::api::{Api, Shown, shown};
+use crate::error::Fault;
+
+/// One entry of `measures`.
+#[derive(Debug)]
+pub(crate) struct Measure {
+    kind: Kind,
+    /// `None` for a count of twins.
+    of: Option<Source>,
+    /// Whether whole results are texts in the API (`BigInt`).
+    pub(crate) wide: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Count,
+    Sum,
+    Min,
+    Max,
+    Mean,
+}
+
+/// Where the numbers stand.
+#[derive(Debug)]
+enum Source {
+    Property(Columns),
+    /// The newest readings.
+    Telemetry(Columns),
+}
+
+/// A number of the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Number {
+    Whole(i64),
+    Real(f64),
+}
+
+impl Measure {
+    pub(crate) fn compile(
+        api: &Api,
+        class: ClassId,
+        place: usize,
+        json: &Json,
+    ) -> Result<Self, Fault> {
+        let at = format!("measures[{place}]");
+        let known = ["count", "sum", "min", "max", "mean"];
+        let (name, value) = one_member(&at, json, &known)?;
+        let kind = match name {
+            "count" => Kind::Count,
+            "sum" => Kind::Sum,
+            "min" => Kind::Min,
+            "max" => Kind::Max,
+            _ => Kind::Mean,
+        };
+        if kind == Kind::Count {
+            if value.as_bool() != Some(true) {
+                let message = format!("`{at}.count` is true, not {}", shown_json(value));
+                return Err(Fault::invalid(message));
+            }
+            return Ok(Self {
+                kind,
+                of: None,
+                wide: false,
+            });
+        }
+        let asked = value.as_str().ok_or_else(|| {
+            let found = shown_json(value);
+            Fault::invalid(format!(
+                "`{at}.{name}` is the name of a number, not {found}"
+            ))
+        })?;
+        let (of, schema) = source(api, class, &format!("{at}.{name}"), asked)?;
+        Ok(Self {
+            kind,
+            of: Some(of),
+            wide: kind != Kind::Mean && shown(&schema) == Shown::Scalar("BigInt"),
+        })
+    }
+
+    /// Where a group's values are gathered.
+    pub(crate) fn tally(&self) -> Tally {
+        match self.kind {
+            Kind::Count => Tally::Count(0),
+            Kind::Sum | Kind::Mean => Tally::Sum(Sum::default()),
+            Kind::Min | Kind::Max => Tally::Extreme(None),
+        }
+    }
+
+    /// Takes a twin in.
+    pub(crate) fn take(&self, view: &View, twin: TwinRef, tally: &mut Tally) {
+        let number = || self.of.as_ref()?.number(view, twin);
+        match tally {
+            Tally::Count(count) => *count += 1,
+            Tally::Sum(sum) => {
+                if let Some(number) = number() {
+                    sum.add(number);
+                }
+            }
+            Tally::Extreme(extreme) => {
+                let Some(number) = number() else { return };
+                let better = |than: Number| match self.kind {
+                    Kind::Min => number.is_less(than),
+                    _ => than.is_less(number),
+                };
+                if extreme.is_none_or(better) {
+                    *extreme = Some(number);
+                }
+            }
+        }
+    }
+
+    /// What came out.
+    pub(crate) fn result(&self, tally: &Tally) -> Result<Measured, Fault> {
+        let real = |number: f64| {
+            if number.is_finite() {
+                return Ok(Measured::Real(number));
+            }
+            let message = "a sum is larger than a number can be: ask for smaller groups";
+            Err(Fault::invalid(message))
+        };
+        match tally {
+            Tally::Count(count) => Ok(Measured::Whole(i128::from(*count))),
+            Tally::Extreme(Some(Number::Whole(number))) => Ok(Measured::Whole(i128::from(*number))),
+            Tally::Extreme(Some(Number::Real(number))) => real(*number),
+            Tally::Extreme(None) | Tally::Sum(Sum { count: 0, .. }) => Ok(Measured::Nothing),
+            Tally::Sum(sum) if self.kind == Kind::Mean => real(sum.total() / sum.count as f64),
+            Tally::Sum(sum) if sum.is_whole() => Ok(Measured::Whole(sum.whole)),
+            Tally::Sum(sum) => real(sum.total()),
+        }
+    }
+}
+
+/// The property or telemetry of a name, and its schema.
+fn source(api: &Api, class: ClassId, at: &str, name: &str) -> Result<(Source, Schema), Fault> {
+    let model = api.class(class);
+    let (source, schema) = if let Some(property) = model.property(name) {
+        let columns = Columns::of(api, class, name);
+        (Source::Property(columns), &property.schema)
+    } else if let Some(index) = model.telemetry_index(name) {
+        let columns = Columns::of_telemetry(api, class, name);
+        (Source::Telemetry(columns), &model.telemetry[index].schema)
+    } else {
+        let properties = model.properties.iter().map(|p| (&*p.name, &p.schema));
+        let telemetry = model.telemetry.iter().map(|t| (&*t.name, &t.schema));
+        let known = properties.chain(telemetry);
+        let numbers = known.filter(|(_, schema)| is_number(schema));
+        let what = format!("`{at}`: number of {}", model.name);
+        return Err(Fault::unknown(&what, name, numbers.map(|(name, _)| name)));
+    };
+    if !is_number(schema) {
+        return Err(Fault::invalid(format!(
+            "`{at}`: `{name}` of {} is {}, not a number",
+            model.name,
+            schema.name()
+        )));
+    }
+    Ok((source, schema.clone()))
+}
+
+impl Source {
+    fn number(&self, view: &View, twin: TwinRef) -> Option<Number> {
+        let class = view.class_id(twin);
+        match self {
+            Self::Property(columns) => match view.value_ref(twin, columns.in_class(class)?)? {
+                ValueRef::Int(number) => Some(Number::Whole(number)),
+                ValueRef::Double(number) => Some(Number::Real(number)),
+                _ => None,
+            },
+            Self::Telemetry(columns) => match view.latest(twin, columns.in_class(class)?)?.value {
+                Value::Int(number) => Some(Number::Whole(number)),
+                Value::Double(number) => Some(Number::Real(number)),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Number {
+    /// Numbers of one measure are of one schema, so all are whole or none is.
+    fn is_less(self, than: Self) -> bool {
+        match (self, than) {
+            (Self::Whole(a), Self::Whole(b)) => a < b,
+            (a, b) => a.real() < b.real(),
+        }
+    }
+
+    fn real(self) -> f64 {
+        match self {
+            Self::Whole(number) => number as f64,
+            Self::Real(number) => number,
+        }
+    }
+}
+
+/// What was gathered of one group for one measure.
+#[derive(Clone, Debug)]
+pub(crate) enum Tally {
+    Count(u64),
+    Sum(Sum),
+    Extreme(Option<Number>),
+}
+
+/// A sum as it grows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sum {
+    count: u64,
+    /// Of the whole numbers. Even the largest of every twin together fit.
+    whole: i128,
+    /// Of the others, and how many they are.
+    real: f64,
+    reals: u64,
+    /// What rounding took from `real`.
+    lost: f64,
+}
+
+impl Sum {
+    fn add(&mut self, number: Number) {
+        self.count += 1;
+        match number {
+            Number::Whole(number) => self.whole += i128::from(number),
+            Number::Real(number) => {
+                self.reals += 1;
+                let sum = self.real + number;
+                self.lost += if self.real.abs() >= number.abs() {
+                    (self.real - sum) + number
+                } else {
+                    (number - sum) + self.real
+                };
+                self.real = sum;
+            }
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.reals == 0
+    }
+
+    fn total(&self) -> f64 {
+        self.whole as f64 + (self.real + self.lost)
+    }
+}
+
+/// The result of one measure of one group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Measured {
+    /// No twin has a value.
+    Nothing,
+    Whole(i128),
+    Real(f64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_numbers_beside_large_ones_are_not_lost() {
+        let mut sum = Sum::default();
+        for number in [1e100, 1.0, 1.0, -1e100] {
+            sum.add(Number::Real(number));
+        }
+        assert_eq!(sum.total(), 2.0);
+    }
+
+    #[test]
+    fn whole_numbers_are_summed_beyond_64_bits() {
+        let mut sum = Sum::default();
+        for _ in 0..4 {
+            sum.add(Number::Whole(i64::MAX));
+        }
+        assert!(sum.is_whole());
+        assert_eq!(sum.whole, 4 * i128::from(i64::MAX));
+    }
+}
