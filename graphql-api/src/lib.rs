@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! POST /graphql ─► guard ─► frame (parse, validate) ─► exec ─► query: one View ─► JSON bytes
+//! /bulk ─────────► guard ─► lines ─► commits ─► a result for each line
 //! /graphql/ws ───►                                      ├───► mutation: commit, record
 //!                                                       └───► subscription: follow, event by event
 //! ```
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod bulk;
 mod changes;
 mod error;
 mod exec;

@@ -110,3 +110,17 @@ pub const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 pub const MAX_EVENTS_AHEAD: usize = 64;
 /// Bytes of such events after which no further one is written.
 pub const MAX_EVENT_BYTES_AHEAD: usize = 256 << 10;
+/// Most bodies of `/bulk` that are worked on at once.
+pub const MAX_BULKS: usize = 4;
+/// Most bytes of a line of such a body.
+pub const MAX_BULK_LINE_BYTES: usize = 4 << 20;
+/// Most lines that are committed together.
+pub const MAX_BULK_GROUP_LINES: usize = 256;
+/// Bytes of lines after which no further one is committed together with them.
+pub const MAX_BULK_GROUP_BYTES: usize = 1 << 20;
+/// Most groups whose results wait for the client.
+pub const MAX_BULK_CHUNKS_AHEAD: usize = 4;
+/// How long nothing may come of a body.
+pub const BULK_IDLE: Duration = Duration::from_mins(1);
+/// Longest time that a whole body may take.
+pub const MAX_BULK_TIME: Duration = Duration::from_hours(1);

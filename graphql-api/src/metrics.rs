@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use twin_core::Twin;
 
 use crate::error::Code;
-use crate::limits::{MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS};
+use crate::limits::{MAX_BULKS, MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS};
 use crate::service::FiguresFn;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -55,6 +55,7 @@ pub(crate) struct Places {
     pub(crate) room: Arc<Semaphore>,
     pub(crate) sockets: Arc<Semaphore>,
     pub(crate) subscriptions: Arc<Semaphore>,
+    pub(crate) bulks: Arc<Semaphore>,
 }
 
 impl Metrics {
@@ -261,6 +262,7 @@ impl Collector for TwinCollector {
             room,
             sockets,
             subscriptions,
+            bulks,
         } = &self.places;
         let taken = |places: &Semaphore, all: usize| gauge(all - places.available_permits());
         let gauges = [
@@ -275,6 +277,11 @@ impl Collector for TwinCollector {
                 "twin_subscriptions",
                 "Subscriptions under way",
                 taken(subscriptions, MAX_SUBSCRIPTIONS),
+            ),
+            (
+                "twin_bulks",
+                "Bodies of /bulk that are worked on",
+                taken(bulks, MAX_BULKS),
             ),
             (
                 "twin_queue_requests",

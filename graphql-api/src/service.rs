@@ -20,8 +20,8 @@ use crate::error::{Code, Fault};
 use crate::exec::{self, Answer, Cost, Deed, Done, History, Turn, Variables};
 use crate::frame::{self, Document, Frame};
 use crate::limits::{
-    AFTER_PATIENCE, MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS, REQUEST_TIMEOUT,
-    ROOM_PATIENCE,
+    AFTER_PATIENCE, MAX_BULKS, MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS,
+    REQUEST_TIMEOUT, ROOM_PATIENCE,
 };
 use crate::metrics::{Figure, Metrics, Places};
 use crate::schema::{self, SchemaError};
@@ -80,7 +80,9 @@ pub(crate) struct Inner {
     pub(crate) sockets: Arc<Semaphore>,
     /// Subscriptions that may be under way at once.
     pub(crate) subscriptions: Arc<Semaphore>,
-    /// Whether sockets have to end.
+    /// Bodies of `/bulk` that may be worked on at once.
+    pub(crate) bulks: Arc<Semaphore>,
+    /// Whether sockets and bodies have to end.
     pub(crate) closing: watch::Sender<bool>,
     /// Who writes, as long as nobody has to say who asks.
     pub(crate) principal: Principal,
@@ -148,7 +150,9 @@ impl Service {
         let room = Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS));
         let sockets = Arc::new(Semaphore::new(MAX_SOCKETS));
         let subscriptions = Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS));
+        let bulks = Arc::new(Semaphore::new(MAX_BULKS));
         let places = Places {
+            bulks: Arc::clone(&bulks),
             room: Arc::clone(&room),
             sockets: Arc::clone(&sockets),
             subscriptions: Arc::clone(&subscriptions),
@@ -166,6 +170,7 @@ impl Service {
                 room,
                 sockets,
                 subscriptions,
+                bulks,
                 closing: watch::Sender::new(false),
                 principal,
             }),
@@ -426,7 +431,7 @@ async fn work<T: Send + 'static>(
     piece.await.map_err(|error| ended_badly(&error))
 }
 
-fn ended_badly(error: &tokio::task::JoinError) -> Fault {
+pub(crate) fn ended_badly(error: &tokio::task::JoinError) -> Fault {
     tracing::error!(%error, "an answer ended badly");
     Fault::new(Code::Internal, "the answer ended badly; the log says more")
 }

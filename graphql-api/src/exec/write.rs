@@ -18,7 +18,7 @@ use twin_core::{
 
 use super::meaning;
 use super::plan::{Field, Planner};
-use super::select::{Ask, members};
+use super::select::{Ask, members, one_member};
 use super::values::typed;
 use super::variables::shown;
 use crate::api::Api;
@@ -316,7 +316,6 @@ impl<'a> Members<'a> {
 
 /// The operations of a commit.
 fn operations(api: &Api, items: &[Json]) -> Result<Vec<Operation>, Fault> {
-    const KINDS: [&str; 5] = ["upsert", "patch", "delete", "relate", "unrelate"];
     if items.len() > MAX_OPERATIONS {
         return Err(limited(
             "operations of a commit",
@@ -325,40 +324,37 @@ fn operations(api: &Api, items: &[Json]) -> Result<Vec<Operation>, Fault> {
             "MAX_OPERATIONS",
         ));
     }
-    let operation = |(i, item): (usize, &Json)| {
-        let at = format!("operations[{i}]");
-        let item = members(&format!("`{at}`"), item, &KINDS)?;
-        let mut given = item.iter().filter(|(_, value)| !value.is_null());
-        let (Some((kind, value)), None) = (given.next(), given.next()) else {
-            return Err(Fault::invalid(format!(
-                "`{at}` is exactly one of {}",
-                KINDS.join(", ")
-            )));
-        };
-        let at = format!("{at}.{kind}");
-        let known: &[&str] = match kind.as_str() {
-            "upsert" | "patch" => &["class", "id", "set", "geometry", "expect"],
-            "delete" => &["id", "expect", "detach"],
-            "relate" => &[
-                "source",
-                "relationship",
-                "target",
-                "properties",
-                "expect",
-                "replace",
-            ],
-            _ => &["source", "relationship", "target", "expect"],
-        };
-        let given = members(&format!("`{at}`"), value, known)?;
-        match kind.as_str() {
-            "upsert" => Ok(Operation::Upsert(put(api, &at, given)?)),
-            "patch" => Ok(Operation::Patch(put(api, &at, given)?)),
-            "delete" => delete(&at, given),
-            "relate" => relate(api, &at, given),
-            _ => unrelate(&at, given),
-        }
+    let items = items.iter().enumerate();
+    let operation = |(i, item)| operation(api, &format!("operations[{i}]"), item);
+    items.map(operation).collect()
+}
+
+/// One operation of a commit; `at` is where it stands, for messages.
+pub(crate) fn operation(api: &Api, at: &str, item: &Json) -> Result<Operation, Fault> {
+    let kinds = ["upsert", "patch", "delete", "relate", "unrelate"];
+    let (kind, value) = one_member(at, item, &kinds)?;
+    let at = format!("{at}.{kind}");
+    let known: &[&str] = match kind {
+        "upsert" | "patch" => &["class", "id", "set", "geometry", "expect"],
+        "delete" => &["id", "expect", "detach"],
+        "relate" => &[
+            "source",
+            "relationship",
+            "target",
+            "properties",
+            "expect",
+            "replace",
+        ],
+        _ => &["source", "relationship", "target", "expect"],
     };
-    items.iter().enumerate().map(operation).collect()
+    let given = members(&format!("`{at}`"), value, known)?;
+    match kind {
+        "upsert" => Ok(Operation::Upsert(put(api, &at, given)?)),
+        "patch" => Ok(Operation::Patch(put(api, &at, given)?)),
+        "delete" => delete(&at, given),
+        "relate" => relate(api, &at, given),
+        _ => unrelate(&at, given),
+    }
 }
 
 fn put(api: &Api, at: &str, given: &Map<String, Json>) -> Result<Put, Fault> {

@@ -4,6 +4,7 @@
 //! - A request whose Host or Origin is not loopback is answered by the guard alone.
 //! - Bodies, time and requests at once are bounded; the bounds are in [`limits`](crate::limits).
 
+mod bulk;
 mod console;
 mod graphql;
 mod guard;
@@ -41,7 +42,7 @@ pub fn router_with(service: Service, others: Router) -> Router {
     let fixed = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
-    Router::new()
+    let answered = Router::new()
         .route("/", get(page::start))
         .route("/graphql", post(graphql::post).get(console::page))
         .route("/graphql/ws", get(socket::upgrade))
@@ -58,7 +59,11 @@ pub fn router_with(service: Service, others: Router) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(guard::announced_length))
         .layer(from_fn(guard::in_time))
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)))
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)));
+    // Comes and goes by the line, so it bounds its own bytes and time, and nothing holds it back.
+    let streamed = Router::new().route("/bulk", post(bulk::post));
+    answered
+        .merge(streamed)
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))

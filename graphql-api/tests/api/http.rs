@@ -9,11 +9,11 @@ use tower::Service as _;
 
 use crate::world::World;
 
-async fn send(world: &World, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn send(world: &World, request: Request<Body>) -> Response<Body> {
     router(world.service.clone()).call(request).await.unwrap()
 }
 
-async fn text(response: Response<Body>) -> String {
+pub(crate) async fn text(response: Response<Body>) -> String {
     let bytes = axum::body::to_bytes(response.into_body(), 16 << 20)
         .await
         .unwrap();

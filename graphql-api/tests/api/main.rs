@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod bulk;
 mod errors;
 mod graph;
 mod history;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ontology::Ontology;
 
-use super::apply::Attempt;
+use super::apply::{Attempt, MAX_CHANGE_BYTES, MAX_CHANGES};
 use crate::change::Change;
 use crate::commit::{Commit, Refusal};
 use crate::door;
@@ -19,6 +19,9 @@ use crate::view::View;
 #[derive(Debug)]
 pub struct Trial {
     live: Arc<Live>,
+    /// Changes so far, and about how many bytes they are.
+    changes: usize,
+    bytes: usize,
 }
 
 impl Trial {
@@ -28,7 +31,35 @@ impl Trial {
     }
 
     pub(crate) fn new(live: Arc<Live>) -> Self {
-        Self { live }
+        Self {
+            live,
+            changes: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Refuses to go on once everything tried is more than one commit may change: for those who try
+    /// what a stranger sends.
+    pub fn room(&self) -> Result<(), Refusal> {
+        for (what, given, limit, name) in [
+            ("changes tried", self.changes, MAX_CHANGES, "MAX_CHANGES"),
+            (
+                "bytes of changes tried",
+                self.bytes,
+                MAX_CHANGE_BYTES,
+                "MAX_CHANGE_BYTES",
+            ),
+        ] {
+            if given > limit {
+                return Err(Refusal::Limited {
+                    what,
+                    given,
+                    limit,
+                    name,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The instant with everything that was tried.
@@ -53,6 +84,8 @@ impl Trial {
             mut live, changes, ..
         } = attempt;
         live.offset += changes.len() as u64;
+        self.changes += changes.len();
+        self.bytes += changes.iter().map(Change::bytes).sum::<usize>();
         self.live = Arc::new(live);
         Ok(changes)
     }
