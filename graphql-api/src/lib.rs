@@ -30,4 +30,4 @@ pub use error::Code;
 pub use http::{router, router_with};
 pub use metrics::{Figure, Values};
 pub use schema::SchemaError;
-pub use service::{FiguresFn, Options, Service, SurqlFn};
+pub use service::{FiguresFn, Options, RetryFn, Service, SurqlFn};

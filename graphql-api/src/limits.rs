@@ -36,6 +36,8 @@ pub const DEFAULT_PAGE: usize = 50;
 pub const MIN_WINDOW: Duration = Duration::from_secs(1);
 /// Most series whose history one answer holds.
 pub const MAX_SERIES: usize = 200;
+/// Largest `first` of dead letters, which have payloads.
+pub const MAX_LETTERS_PAGE: usize = 100;
 /// Most conditions of one `where`.
 pub const MAX_CONDITIONS: usize = 200;
 /// Deepest nesting of `or`, `not` and relationships in one `where`.

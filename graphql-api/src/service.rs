@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value as Json};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use twin_core::{Position, Principal, Receipt, Twin, View};
+use twin_core::{DeadLetter, Position, Principal, Receipt, Refusal, Twin, View};
 
 use crate::api::Api;
 use crate::changes::Changes;
@@ -30,6 +30,10 @@ use crate::schema::{self, SchemaError};
 /// or says why nothing was run.
 pub type SurqlFn = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Json, String>> + Send + Sync>;
 
+/// Takes a message in again that was refused; a refusal says why it is refused now.
+pub type RetryFn =
+    Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<Receipt, Refusal>> + Send + Sync>;
+
 /// Reads what another room counts, for `/metrics`.
 pub type FiguresFn = Arc<dyn Fn() -> Vec<Figure> + Send + Sync>;
 
@@ -46,6 +50,8 @@ pub struct Options {
     pub surql: Option<SurqlFn>,
     /// Lines of attribution that the start page shows.
     pub attribution: Vec<String>,
+    /// Takes a dead letter in again; without it, `retryDeadLetter` says that it cannot.
+    pub retry: Option<RetryFn>,
     /// Figures of other rooms that `/metrics` shows beside its own.
     pub figures: Option<FiguresFn>,
 }
@@ -56,6 +62,7 @@ impl std::fmt::Debug for Options {
             .field("assets", &self.assets)
             .field("surql", &self.surql.is_some())
             .field("attribution", &self.attribution)
+            .field("retry", &self.retry.is_some())
             .field("figures", &self.figures.is_some())
             .finish()
     }
@@ -395,11 +402,32 @@ impl Service {
         exec::mutation(api, &view, document, operation, variables, &done)
     }
 
+    /// Takes a dead letter in again.
+    async fn retry(&self, number: u64) -> Result<Result<Receipt, Refusal>, Fault> {
+        let Inner { twin, options, .. } = &*self.inner;
+        let retry = options.retry.as_ref().ok_or_else(|| {
+            let message = "this twin takes no messages of devices, and so no dead letters again";
+            Fault::new(Code::Unavailable, message)
+        })?;
+        let kept = twin.dead_letters(number.saturating_add(1), 1).await;
+        let kept = kept.map_err(|error| {
+            let message = format!("dead letters cannot be read: {error}");
+            Fault::new(Code::Unavailable, message)
+        })?;
+        let kept = kept.into_iter().find(|kept| kept.number == number);
+        let kept = kept.ok_or_else(|| {
+            let message = format!("there is no dead letter `{number}`, or not any more");
+            Fault::new(Code::NotFound, message)
+        })?;
+        Ok(retry(kept.letter).await)
+    }
+
     async fn carry_out(&self, deed: Deed, prepared: &Prepared) -> Result<Receipt, Fault> {
         let twin = &self.inner.twin;
         let receipt = match deed {
             Deed::Commit(commit) => twin.commit(commit).await,
             Deed::Record(readings) => twin.record(readings).await,
+            Deed::Retry(number) => self.retry(number).await?,
             Deed::Rehearse(commit) => {
                 let (twin, room) = (twin.clone(), prepared.room.clone());
                 let rehearsal = tokio::task::spawn_blocking(move || {

@@ -18,6 +18,7 @@ mod mqtt;
 mod payload;
 mod recorder;
 pub mod replay;
+mod retry;
 mod socket;
 #[cfg(test)]
 mod testing;
@@ -28,5 +29,6 @@ pub use counters::{Closed, Counters, Reason};
 pub use limits::{Config, Limits, PayloadLimits};
 pub use mqtt::{BindError, Door, Pem, Publisher, RuleError, Server, Tls, TlsError};
 pub use recorder::{DeviceKind, Known, Recorder};
+pub use retry::Retry;
 pub use socket::Stream;
 pub use twin::{NoDevices, TwinRecorder};

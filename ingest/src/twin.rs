@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::replay::{Air, Report, Target, replay};
-    use crate::{Config, Reason, Server};
+    use crate::{Config, Reason, Retry, Server};
 
     const MODELS: [(&str, &str); 3] = [
         (
@@ -188,5 +188,69 @@ mod tests {
             .await
             .unwrap()
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_is_taken_in_again_once_its_cause_is_gone() {
+        let (twin, store) = nation().await;
+        let recorder = Arc::new(TwinRecorder::new(twin.clone()).unwrap());
+        let config = Config {
+            realm: "rw".into(),
+            ..Config::default()
+        };
+        let retry = Retry::new(config, recorder).unwrap();
+        let letter = |topic: &str, payload: &str| DeadLetter {
+            at: 7_000_000,
+            client: "c".into(),
+            topic: topic.into(),
+            payload: payload.to_owned().into(),
+            size: payload.len() as u64,
+            reason: "unknown_device".into(),
+            detail: String::new(),
+        };
+        let topic = "twin/rw/s:2/telemetry";
+        let good = letter(topic, r#"{"schema_version": 1, "values": {"pm25": 3.5}}"#);
+        for (letter, part) in [
+            (good.clone(), "register the device"),
+            (letter("elsewhere", "{}"), "foreign_topic"),
+            (letter("twin/rw/s:1/telemetry", "{"), "malformed_json"),
+            (
+                DeadLetter {
+                    size: 1 << 20,
+                    ..good.clone()
+                },
+                "MAX_LETTER_BYTES",
+            ),
+        ] {
+            let refused = retry.take(&letter).await.unwrap_err();
+            assert!(refused.to_string().contains(part), "{refused}");
+        }
+        let station = Put {
+            id: id("s:2"),
+            class: "Station".into(),
+            set: Vec::new(),
+            geometry: None,
+            expect: None,
+        };
+        let registered = Commit {
+            principal: Principal::system("test"),
+            idempotency: None,
+            operations: vec![Operation::Upsert(station)],
+        };
+        twin.commit(registered).await.unwrap();
+        for _ in 0..2 {
+            retry.take(&good).await.unwrap();
+            let view = twin.view();
+            let latest = view.latest(view.find("s:2").unwrap(), 0).unwrap();
+            // When it came at first, so the second time changes nothing.
+            assert_eq!((latest.ts, &latest.value), (7_000_000, &Value::Double(3.5)));
+        }
+        // Ahead of the clock then, and not any more.
+        let early = letter(
+            topic,
+            r#"{"schema_version": 1, "ts": 900, "values": {"pm25": 4.5}}"#,
+        );
+        retry.take(&early).await.unwrap();
+        assert!(store.dead_letters().is_empty());
     }
 }

@@ -19,6 +19,7 @@ mod commit;
 mod engine;
 mod follow;
 mod history;
+mod letters;
 mod load;
 mod log;
 pub mod peer;

@@ -9,7 +9,7 @@ use ontology::Ontology;
 use surrealdb::types::Variables;
 use twin_core::Group;
 use twin_core::history::{Bucket, Tend, Tended};
-use twin_core::store::{Kept, Lane, PastReading, Series, Sink, Store, StoreError};
+use twin_core::store::{Kept, KeptLetter, Lane, PastReading, Series, Sink, Store, StoreError};
 
 use crate::engine::{Engine, OpenError, Settings};
 use crate::history::History;
@@ -112,5 +112,14 @@ impl Store for SurrealStore {
 
     fn tend<'a>(&'a self, tend: Tend<'a>) -> BoxFuture<'a, Result<Tended, StoreError>> {
         self.tend_lane(tend).boxed()
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        lane: &'a str,
+        before: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<KeptLetter>, StoreError>> {
+        self.letters(lane, before, limit).boxed()
     }
 }

@@ -78,7 +78,7 @@ fn datetime(micros: i64) -> Option<Datetime> {
     Datetime::from_timestamp(micros.div_euclid(MICROS), nanos)
 }
 
-fn from_stored(schema: &Schema, stored: Stored) -> Result<Value, String> {
+pub(crate) fn from_stored(schema: &Schema, stored: Stored) -> Result<Value, String> {
     match (schema, stored) {
         (Schema::Boolean, Stored::Bool(value)) => Ok(Value::Bool(value)),
         (

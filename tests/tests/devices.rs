@@ -221,6 +221,45 @@ fn refusals(checks: &mut Checks, twin: &Twin) {
     });
 }
 
+/// A station that is not registered speaks; once it is, what it said is taken in.
+#[test]
+fn a_dead_letter_is_taken_in_again_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("twin");
+    register_stations(&dir, 1);
+    let mut twin = Start::serve().dir(&dir).ready();
+    let late = station(1);
+    let message = reading(BASE_SECS, 12.5);
+    publish(&twin, "mqttv5", 1, &topic(&late), &["-m", &message], "");
+    let address = twin.http().to_owned();
+    let letters = |args: &[&str]| {
+        let start = Start::bare("dead-letters").arg("--url").arg(&address);
+        let done = args.iter().fold(start, Start::arg).finished();
+        (done.code, done.out, done.err)
+    };
+    let (code, listed, _) = letters(&["list", "--reason", "unknown_device"]);
+    assert_eq!(code, Some(0), "{listed}");
+    assert!(listed.contains(&topic(&late)), "{listed}");
+    let (_, shown, _) = letters(&["show", "0"]);
+    assert!(shown.contains(&message), "{shown}");
+    let (code, _, why) = letters(&["retry", "0"]);
+    assert_eq!(code, Some(3), "{why}");
+    assert!(why.contains("register the device"), "{why}");
+    let register = "mutation($id: ID!) { upsertAirQualityStation(input: {id: $id}) { changes } }";
+    twin.graphql(register, json!({ "id": late })).data();
+    let (code, taken, why) = letters(&["retry", "0"]);
+    assert_eq!(code, Some(0), "{why}");
+    assert!(taken.contains("taken in at main:"), "{taken}");
+    assert_eq!(latest(&twin, &late), Some((12.5, measured(BASE_SECS))));
+    assert_eq!(letters(&["list", "0"]).0, Some(2));
+    assert_eq!(letters(&["retry"]).0, Some(2));
+    // The same of the folder, once nobody holds it.
+    twin.interrupt();
+    let done = Start::bare("dead-letters").arg("show").arg("0").dir(&dir);
+    let shown = done.finished();
+    assert!(shown.out.contains(&message), "{}{}", shown.out, shown.err);
+}
+
 #[test]
 fn what_mosquitto_publishes_is_seen() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,9 +7,11 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ontology::{Ontology, RelationshipId};
 
-use crate::change::{DeadLetter, EdgeState, EdgeWrite, Group, KeptReceipt, RowWrite, TwinState};
+use crate::change::{
+    DeadLetter, EdgeState, EdgeWrite, Group, KeptReceipt, MAX_DEAD_LETTERS, RowWrite, TwinState,
+};
 use crate::id::TwinId;
-use crate::store::{Kept, Lane, Loaded, PastReading, Series, Sink, Store, StoreError};
+use crate::store::{Kept, KeptLetter, Lane, Loaded, PastReading, Series, Sink, Store, StoreError};
 
 /// What the next commit does instead of succeeding.
 #[derive(Debug, Clone)]
@@ -275,5 +277,24 @@ impl Store for MemoryStore {
             }
         }
         async move { Ok(found.into_values().take(series.limit).collect()) }.boxed()
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        _lane: &'a str,
+        before: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<KeptLetter>, StoreError>> {
+        let state = self.lock();
+        let letters = state.dead_letters.iter().enumerate().rev();
+        let letters = letters.take(MAX_DEAD_LETTERS as usize);
+        let letters = letters
+            .map(|(number, letter)| KeptLetter {
+                number: number as u64,
+                letter: letter.clone(),
+            })
+            .filter(|kept| kept.number < before);
+        let letters = letters.take(limit).collect();
+        async move { Ok(letters) }.boxed()
     }
 }

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ontology::Value;
 
-use crate::change::{EdgeState, Group, KeptReceipt, Recorded, TwinState};
+use crate::change::{DeadLetter, EdgeState, Group, KeptReceipt, Recorded, TwinState};
 use crate::history::{Bucket, Tend, Tended, gather, number, window_start};
 use crate::id::TwinId;
 
@@ -130,6 +130,15 @@ pub struct Series<'a> {
     pub limit: usize,
 }
 
+/// A dead letter as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLetter {
+    /// Its number: later ones have higher ones, and none is given twice.
+    pub number: u64,
+    /// The message.
+    pub letter: DeadLetter,
+}
+
 /// A durable store of one realm.
 pub trait Store: Send + Sync + Debug + 'static {
     /// Takes the lane over: raises its epoch, which fences out any earlier writer.
@@ -189,4 +198,13 @@ pub trait Store: Send + Sync + Debug + 'static {
     fn tend<'a>(&'a self, _tend: Tend<'a>) -> BoxFuture<'a, Result<Tended, StoreError>> {
         async { Ok(Tended::default()) }.boxed()
     }
+
+    /// Dead letters of a lane with numbers below `before`, of the last so many of these numbers,
+    /// newest first.
+    fn dead_letters<'a>(
+        &'a self,
+        lane: &'a str,
+        before: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<KeptLetter>, StoreError>>;
 }

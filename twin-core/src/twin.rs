@@ -24,7 +24,7 @@ use crate::history::{Bucket, Tended};
 use crate::id::{Position, Principal, TwinId};
 use crate::keeper::{Keeper, KeeperCounters, TEND_EVERY};
 use crate::live::{Latest, Live, TwinRef};
-use crate::store::{Loaded, PastReading, Series, Store, StoreError};
+use crate::store::{KeptLetter, Loaded, PastReading, Series, Store, StoreError};
 use crate::view::View;
 
 /// Furthest that the time of a reading may be ahead of the clock, where nothing else is set. Clocks
@@ -222,6 +222,19 @@ impl Twin {
         self.ask(Principal::system("dead-letters"), work, bytes)
             .await
             .map(drop)
+    }
+
+    /// Refused messages that are kept, newest first: of the last so many numbers below `before` those
+    /// that there are.
+    pub async fn dead_letters(
+        &self,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<KeptLetter>, StoreError> {
+        // An error says that the semaphore was closed, which nobody does.
+        let _reading = self.inner.historians.acquire().await.ok();
+        let lane = &self.inner.settings.lane;
+        self.inner.store.dead_letters(lane, before, limit).await
     }
 
     /// This instant.

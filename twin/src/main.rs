@@ -16,6 +16,7 @@ mod export;
 mod failure;
 mod figures;
 mod import;
+mod letters;
 mod mqtt;
 mod nation;
 mod output;
@@ -106,6 +107,13 @@ enum Command {
     Replay {
         #[command(flatten)]
         replay: replay::ReplayArgs,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// List, show or take in again messages of devices that were refused
+    DeadLetters {
+        #[command(flatten)]
+        letters: letters::LettersArgs,
         #[command(flatten)]
         place: PlaceArgs,
     },
@@ -237,6 +245,11 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             place.over(&mut config);
             config.check()?;
             replay::run(config, replay, cli.json).await
+        }
+        Command::DeadLetters { letters, place } => {
+            place.over(&mut config);
+            config.check()?;
+            letters::run(config, letters, cli.json).await
         }
         Command::Verify { place } => {
             place.over(&mut config);

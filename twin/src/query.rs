@@ -10,7 +10,7 @@ use store::Limits;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::nation::{self, Nation};
-use crate::output;
+use crate::{output, serve};
 
 /// Longest text read from standard input.
 const MAX_TEXT: u64 = 1 << 20;
@@ -50,8 +50,62 @@ pub(crate) async fn run(
     Ok(print(&answer?))
 }
 
-/// Asks a running twin.
-async fn ask(url: String, text: String, surql: bool) -> Result<ExitCode, Failure> {
+/// A GraphQL text and its variables.
+pub(crate) type Question = (String, Map<String, Value>);
+
+/// The answers to GraphQL questions, one after another: of a running twin if `url` names one, else of
+/// a folder.
+pub(crate) async fn graphql(
+    config: Config,
+    url: Option<&str>,
+    questions: Vec<Question>,
+) -> Result<Vec<Value>, Failure> {
+    let read = |body: Vec<u8>| {
+        serde_json::from_slice(&body)
+            .map_err(|error| Failure::failed(format!("the answer is not JSON: {error}")))
+    };
+    let mut answers = Vec::with_capacity(questions.len());
+    if let Some(url) = url {
+        for (text, variables) in questions {
+            let question = serde_json::json!({"query": text, "variables": variables});
+            let (_, body) = post(url.to_owned(), "graphql", Sent::Json(question)).await?;
+            answers.push(read(body)?);
+        }
+        return Ok(answers);
+    }
+    let nation = Nation::open(config).await?;
+    let service = serve::retry(&nation).and_then(|retry| {
+        let options = Options {
+            retry: Some(retry),
+            ..Options::default()
+        };
+        Service::new(nation.twin.clone(), options)
+            .map_err(|error| Failure::failed(format!("the API's schema: {error}")))
+    });
+    let mut failed = None;
+    match service {
+        Ok(service) => {
+            for (text, variables) in questions {
+                match read(service.query(&text, variables).await) {
+                    Ok(answer) => answers.push(answer),
+                    Err(failure) => failed = failed.or(Some(failure)),
+                }
+            }
+        }
+        Err(failure) => failed = Some(failure),
+    }
+    nation.close().await?;
+    failed.map_or(Ok(answers), Err)
+}
+
+/// What is sent to a running twin.
+enum Sent {
+    Text(String),
+    Json(Value),
+}
+
+/// Asks a running twin; whether it says that all went well, and its answer.
+async fn post(url: String, path: &'static str, sent: Sent) -> Result<(bool, Vec<u8>), Failure> {
     let asked = tokio::task::spawn_blocking(move || {
         let base = url.trim_end_matches('/');
         let base = if base.contains("://") {
@@ -63,12 +117,10 @@ async fn ask(url: String, text: String, surql: bool) -> Result<ExitCode, Failure
             .http_status_as_error(false)
             .build()
             .into();
-        let answered = if surql {
-            agent.post(format!("{base}/surql")).send(&text)
-        } else {
-            agent
-                .post(format!("{base}/graphql"))
-                .send_json(serde_json::json!({ "query": text }))
+        let request = agent.post(format!("{base}/{path}"));
+        let answered = match sent {
+            Sent::Text(text) => request.send(&text),
+            Sent::Json(json) => request.send_json(json),
         };
         let unreachable = |error: ureq::Error| {
             Failure::unreachable(format!(
@@ -80,9 +132,19 @@ async fn ask(url: String, text: String, surql: bool) -> Result<ExitCode, Failure
         let body = answer.body_mut().read_to_vec().map_err(unreachable)?;
         Ok::<_, Failure>((status.is_success(), body))
     });
-    let (ok, body) = asked
+    asked
         .await
-        .map_err(|error| Failure::failed(format!("the request ended: {error}")))??;
+        .map_err(|error| Failure::failed(format!("the request ended: {error}")))?
+}
+
+/// Asks a running twin and prints its answer.
+async fn ask(url: String, text: String, surql: bool) -> Result<ExitCode, Failure> {
+    let (path, sent) = if surql {
+        ("surql", Sent::Text(text))
+    } else {
+        ("graphql", Sent::Json(serde_json::json!({ "query": text })))
+    };
+    let (ok, body) = post(url, path, sent).await?;
     let code = print(&body);
     Ok(if ok { code } else { ExitCode::FAILURE })
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use graphql_api::{Options, Service, SurqlFn};
-use ingest::{Server, TwinRecorder};
+use graphql_api::{Options, RetryFn, Service, SurqlFn};
+use ingest::{Retry, Server, TwinRecorder};
 use serde_json::json;
 use store::{Limits, SurrealStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use twin_core::Twin;
+use twin_core::{DeadLetter, Twin};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -101,10 +101,9 @@ pub(crate) async fn serve(
     attribution: Vec<String>,
     next: &[String],
 ) -> Result<ExitCode, Failure> {
-    let recorder = TwinRecorder::new(nation.twin.clone())
-        .map_err(|error| Failure::failed(error.to_string()))?;
+    let recorder = recorder(&nation)?;
     let (listen, mqtt) = doors.mqtt;
-    let mqtt = Server::bind(listen, mqtt, Arc::new(recorder))
+    let mqtt = Server::bind(listen, mqtt, recorder)
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;
     let counters = mqtt.counters();
@@ -113,6 +112,7 @@ pub(crate) async fn serve(
         assets: (!assets.as_os_str().is_empty()).then(|| assets.clone()),
         surql: Some(surql(&nation.store, &nation.twin)),
         attribution,
+        retry: Some(retry(&nation)?),
         figures: Some(Arc::new(move || figures::mqtt(&counters))),
     };
     let service = Service::new(nation.twin.clone(), options)
@@ -164,6 +164,25 @@ pub(crate) async fn serve(
     }
     nation.close().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where goes what devices say.
+fn recorder(nation: &Nation) -> Result<Arc<TwinRecorder>, Failure> {
+    let recorder = TwinRecorder::new(nation.twin.clone());
+    recorder
+        .map(Arc::new)
+        .map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// Takes dead letters in again, as the MQTT server would.
+pub(crate) fn retry(nation: &Nation) -> Result<RetryFn, Failure> {
+    let ingest = crate::mqtt::config(&nation.config)?;
+    let retry = Retry::new(ingest, recorder(nation)?);
+    let retry = Arc::new(retry.map_err(|error| Failure::failed(error.to_string()))?);
+    Ok(Arc::new(move |letter: DeadLetter| {
+        let retry = Arc::clone(&retry);
+        async move { retry.take(&letter).await }.boxed()
+    }))
 }
 
 fn surql(store: &Arc<SurrealStore>, twin: &Twin) -> SurqlFn {

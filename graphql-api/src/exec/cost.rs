@@ -33,7 +33,7 @@ pub(crate) struct Cost {
     pub(crate) scanned: u64,
     /// Values in arguments.
     pub(crate) values: u64,
-    /// Whether the store is asked for history.
+    /// Whether the store is asked, for history or dead letters.
     pub(crate) history: bool,
 }
 
@@ -62,6 +62,7 @@ enum Place {
     /// With how many keys each group has.
     Groups(u64),
     Keys,
+    Letters,
     Reading,
     History,
     Leaf,
@@ -197,6 +198,14 @@ impl Walk<'_> {
                 let (groups, keys) = most_groups(self.api, self.view, self.ask, field);
                 (groups, Place::Groups(keys))
             }
+            (Place::Root, "deadLetters") => {
+                self.history = true;
+                (given("first", DEFAULT_PAGE), Place::Letters)
+            }
+            (Place::Root, "deadLetter") => {
+                self.history = true;
+                (1, Place::Letters)
+            }
             (Place::Root, name) => match self.api.listed(name) {
                 Some(class) => {
                     let conditional = ["where", "orderBy", "space"]
@@ -254,6 +263,7 @@ impl Walk<'_> {
                 | Place::Near
                 | Place::Path
                 | Place::Groups(_)
+                | Place::Letters
                 | Place::History
         ));
         let own = if matches!(

@@ -4,6 +4,8 @@
 //! - Only an answer that is written off the network's threads asks: the thread waits for the store.
 //! - What is answered is of the answer's own view: no reading that arrived after it.
 
+mod letters;
+
 use ontology::Value;
 use tokio::runtime::Handle;
 use tokio::time::timeout;

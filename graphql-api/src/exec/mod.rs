@@ -10,6 +10,7 @@ mod cost;
 mod filter;
 mod group;
 mod history;
+mod letters;
 mod meaning;
 mod measure;
 mod order;
@@ -334,6 +335,7 @@ mod tests {
             "nearest(class: \"Place\", to: {lon: 30, lat: -2}) { metres }",
             "containing(point: {lon: 30, lat: -2}) { id }",
             "traverse(from: [], steps: [{relationship: \"near\"}]) { totalCount }",
+            "deadLetters { edges { cursor } }",
             "aggregate(class: \"Place\", measures: [{count: true}]) { values }",
         ] {
             let query = format!("{{ {field} }}");

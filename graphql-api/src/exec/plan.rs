@@ -496,7 +496,7 @@ impl<'q> Planner<'q> {
             .collect()
     }
 
-    fn page_info(self, sets: &[&'q SelectionSet]) -> Vec<Field<'q, PagePart>> {
+    pub(crate) fn page_info(self, sets: &[&'q SelectionSet]) -> Vec<Field<'q, PagePart>> {
         let asked = self
             .ask
             .fields(sets, &|condition| condition == "PageInfo")

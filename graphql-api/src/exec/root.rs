@@ -8,6 +8,7 @@ use twin_core::{Step, TwinId, TwinRef, View};
 
 use super::aggregate::{self, AggregatePlan};
 use super::filter::Filter;
+use super::letters::{self, LetterPlan, LettersPlan};
 use super::order::{Order, Place};
 use super::page::Clock;
 use super::path::{self, PathPlan};
@@ -30,6 +31,8 @@ pub(crate) enum Root<'q> {
     Traverse(Box<TraversePlan<'q>>),
     Path(Box<PathPlan<'q>>),
     Aggregate(Box<AggregatePlan<'q>>),
+    Letters(Box<LettersPlan<'q>>),
+    Letter(Box<LetterPlan<'q>>),
     /// Arguments that do not fit; whether the field may be null.
     Failed(Fault, bool),
 }
@@ -104,12 +107,14 @@ fn root<'q>(planner: Planner<'q>, view: &View, clock: &Clock, merged: &Merged<'q
             let plan = aggregate::plan(planner, view, merged);
             plan.map(|plan| Root::Aggregate(Box::new(plan)))
         }
+        "deadLetters" => letters::page(planner, merged).map(|plan| Root::Letters(Box::new(plan))),
+        "deadLetter" => letters::one(planner, merged).map(|plan| Root::Letter(Box::new(plan))),
         name => match planner.api.listed(name) {
             Some(class) => list(planner, view, merged, class),
             None => Err(Fault::unknown("field", name, [])),
         },
     });
-    let nullable = matches!(name, "twin" | "path");
+    let nullable = matches!(name, "twin" | "path" | "deadLetter");
     planned.unwrap_or_else(|fault| Root::Failed(fault.at(merged.pos), nullable))
 }
 

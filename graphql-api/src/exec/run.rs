@@ -7,6 +7,7 @@
 //! - The bytes are bounded, and so is the time.
 
 mod graph;
+mod letters;
 
 use std::sync::Arc;
 
@@ -315,6 +316,8 @@ impl<'v, 'q> Run<'v, 'q> {
                 return self.connection(&plan.connection, &page, &Cursors::Order(&order));
             }
             Root::Path(plan) => return self.nullable(|run| run.path(plan, field.pos)),
+            Root::Letters(plan) => return self.letters(plan, field.pos),
+            Root::Letter(plan) => return self.nullable(|run| run.letter(plan, field.pos)),
             Root::Aggregate(plan) => return self.aggregate(plan, field.pos),
             Root::Failed(fault, nullable) => {
                 let stop = self.fail(fault.clone(), field.pos);

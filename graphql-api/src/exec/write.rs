@@ -16,11 +16,11 @@ use twin_core::{
     Reading, Readings, Receipt, Refusal, TwinId, View,
 };
 
-use super::meaning;
 use super::plan::{Field, Planner};
 use super::select::{Ask, members, one_member};
 use super::values::typed;
 use super::variables::shown;
+use super::{letters, meaning};
 use crate::api::Api;
 use crate::error::{Code, Fault};
 use crate::limits::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_MUTATIONS};
@@ -32,6 +32,8 @@ pub(crate) enum Deed {
     /// Checks, and changes nothing.
     Rehearse(Commit),
     Record(Readings),
+    /// Takes the dead letter of this number in again.
+    Retry(u64),
 }
 
 /// A field of the mutation root.
@@ -115,6 +117,10 @@ pub(crate) fn deed(
                 principal: principal.clone(),
                 readings,
             }));
+        }
+        "retryDeadLetter" => {
+            let id = ask.required_text(asked, "id")?;
+            return Ok(Deed::Retry(letters::number("id", &id)?));
         }
         "commit" => operations(api, &arguments.list("operations")?)?,
         "deleteTwin" => vec![delete("", &arguments.given(&["id", "expect", "detach"]))?],

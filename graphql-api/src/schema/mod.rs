@@ -9,6 +9,7 @@
 mod changes;
 mod graph;
 mod inputs;
+mod letters;
 mod values;
 mod writes;
 
@@ -64,6 +65,7 @@ pub(crate) fn build(api: &Api) -> Result<Schema, SchemaError> {
     inputs::shared(&mut types)?;
     twin_types(&mut types)?;
     graph::declare(&mut types)?;
+    letters::declare(&mut types)?;
     writes::shared(&mut types)?;
     for class in api.ontology.classes() {
         class_types(&mut types, api, class)?;
@@ -650,10 +652,8 @@ fn query(api: &Api) -> Object {
     let position = field("position", TypeRef::named_nn(TypeRef::STRING)).description(
         "The instant that this answer speaks of; give it back as header `Twin-After`.",
     );
-    for field in [nearest, containing, position]
-        .into_iter()
-        .chain(graph::fields())
-    {
+    let more = graph::fields().into_iter().chain(letters::fields());
+    for field in [nearest, containing, position].into_iter().chain(more) {
         query = query.field(field);
     }
     for class in api.ontology.classes() {

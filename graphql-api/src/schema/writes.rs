@@ -262,8 +262,15 @@ pub(super) fn mutation(api: &Api) -> Object {
          ends the request, and those before it stay done: `data` is null then, and their \
          receipts stand in the error's `extensions.done`.",
     );
+    let retry = receipt(
+        "retryDeadLetter",
+        "Takes a dead letter in again, for example after its device was registered. Readings without \
+         a time of their own get that of their first arrival, so doing it again changes nothing; the \
+         dead letter stays until newer ones take its place.",
+    )
+    .argument(input("id", TypeRef::named_nn(TypeRef::ID), "Its id."));
     let (relate, unrelate) = (relate.argument(key()), unrelate.argument(key()));
-    for field in [commit, delete, relate, unrelate, record] {
+    for field in [commit, delete, relate, unrelate, record, retry] {
         mutation = mutation.field(field);
     }
     for class in api.ontology.classes() {

@@ -7,6 +7,7 @@ mod errors;
 mod graph;
 mod history;
 mod http;
+mod letters;
 mod lists;
 mod mutations;
 mod queries;

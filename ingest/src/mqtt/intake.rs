@@ -26,7 +26,7 @@ use super::speaker::Speaker;
 use super::topic::Target;
 use crate::counters::{Fate, Reason};
 use crate::payload::{Refused, decode};
-use crate::recorder::Known;
+use crate::recorder::{DeviceKind, Known, Recorder};
 use crate::time::Arrivals;
 
 pub(crate) struct Intake {
@@ -172,23 +172,13 @@ impl Intake {
 
     /// Adds the readings of a payload to the batch of its device.
     fn telemetry(&mut self, device: &str, payload: &[u8], now: i64) -> Result<(), Refused> {
-        let unknown = |detail: String| Refused::new(Reason::UnknownDevice, detail);
-        let id = TwinId::new(device).map_err(|error| unknown(error.to_string()))?;
-        if !self.speaker.is(&id) {
+        if let Ok(id) = TwinId::new(device)
+            && !self.speaker.is(&id)
+        {
             let detail = format!("the certificate names another device than `{id}`");
             return Err(Refused::new(Reason::ForeignDevice, detail));
         }
-        let kind = match self.shared.recorder.known(&id) {
-            Known::Device(kind) => kind,
-            Known::NoDevice(class) => {
-                return Err(unknown(format!("`{id}` is a {class}, which is no Device")));
-            }
-            Known::Nothing => {
-                return Err(unknown(format!(
-                    "there is no twin `{id}`: register the device first"
-                )));
-            }
-        };
+        let (id, kind) = known_device(&*self.shared.recorder, device)?;
         let fits = self
             .batch
             .as_ref()
@@ -246,6 +236,22 @@ fn expiry(props: &[Property]) -> Option<Instant> {
         _ => None,
     })?;
     Instant::now().checked_add(Duration::from_secs(u64::from(seconds)))
+}
+
+/// The device that a topic names, and what it may send.
+pub(crate) fn known_device(
+    recorder: &dyn Recorder,
+    device: &str,
+) -> Result<(TwinId, Arc<DeviceKind>), Refused> {
+    let unknown = |detail: String| Refused::new(Reason::UnknownDevice, detail);
+    let id = TwinId::new(device).map_err(|error| unknown(error.to_string()))?;
+    match recorder.known(&id) {
+        Known::Device(kind) => Ok((id, kind)),
+        Known::NoDevice(class) => Err(unknown(format!("`{id}` is a {class}, which is no Device"))),
+        Known::Nothing => Err(unknown(format!(
+            "there is no twin `{id}`: register the device first"
+        ))),
+    }
 }
 
 impl Drop for Intake {

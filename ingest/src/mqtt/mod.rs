@@ -24,6 +24,8 @@ mod tree;
 mod will;
 mod wire;
 
+pub(crate) use intake::known_device;
 pub use server::{BindError, Door, Publisher, Server};
 pub use tls::{Pem, Tls, TlsError};
 pub use topic::RuleError;
+pub(crate) use topic::{Rules, Target};

@@ -668,6 +668,20 @@ async fn the_newest_dead_letters_are_kept_over_a_restart() {
     assert_eq!(row["topic"], "t/20001");
     assert_eq!(row["payload"], "{");
     assert_eq!(row["at"], "1970-01-01T00:00:00.000007Z");
+
+    let read = async |before, limit| -> Vec<u64> {
+        let found = store.dead_letters("main", before, limit).await.unwrap();
+        for kept in &found {
+            assert_eq!(kept.letter, letter(kept.number));
+        }
+        found.into_iter().map(|kept| kept.number).collect()
+    };
+    assert_eq!(read(u64::MAX, 3).await, [20_005, 20_004, 20_003]);
+    // Over the place where the numbers begin again.
+    assert_eq!(read(20_002, 4).await, [20_001, 20_000, 19_999, 19_998]);
+    assert_eq!(read(10_008, 10).await, [10_007, 10_006]);
+    assert_eq!(read(10_006, 10).await, [] as [u64; 0]);
+    assert_eq!(read(0, 10).await, [] as [u64; 0]);
     store.close().await.unwrap();
 }
 
@@ -676,7 +690,12 @@ fn letter(number: u64) -> DeadLetter {
         at: 7,
         client: "probe".into(),
         topic: format!("t/{number}").into(),
-        payload: b"{".as_slice().into(),
+        // Some are text and some are not.
+        payload: if number.is_multiple_of(2) {
+            b"\xff\x00".as_slice().into()
+        } else {
+            b"{".as_slice().into()
+        },
         size: 1,
         reason: "malformed_json".into(),
         detail: "no JSON".to_owned(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use store::peer::Peer;
-use twin_core::store::{Kept, Lane, PastReading, Series, Sink, Store, StoreError};
+use twin_core::store::{Kept, KeptLetter, Lane, PastReading, Series, Sink, Store, StoreError};
 use twin_core::{Group, Twin};
 
 use super::figure::{self, Figure};
@@ -124,6 +124,15 @@ impl Store for Nowhere {
         &'a self,
         _series: &'a Series<'a>,
     ) -> BoxFuture<'a, Result<Vec<PastReading>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        _lane: &'a str,
+        _before: u64,
+        _limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<KeptLetter>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 }
