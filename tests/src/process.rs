@@ -211,7 +211,7 @@ impl Start {
                     return Ok(twin);
                 }
                 Err(_) if twin.running() => {
-                    assert!(Instant::now() < deadline, "neither up nor gone")
+                    assert!(Instant::now() < deadline, "neither up nor gone");
                 }
                 Err(_) => {
                     let status = twin.gone(GONE_WITHIN, "ended");

@@ -176,7 +176,7 @@ fn recorder(nation: &Nation) -> Result<Arc<TwinRecorder>, Failure> {
 
 /// Takes dead letters in again, as the MQTT server would.
 pub(crate) fn retry(nation: &Nation) -> Result<RetryFn, Failure> {
-    let ingest = crate::mqtt::config(&nation.config)?;
+    let ingest = mqtt::config(&nation.config)?;
     let retry = Retry::new(ingest, recorder(nation)?);
     let retry = Arc::new(retry.map_err(|error| Failure::failed(error.to_string()))?);
     Ok(Arc::new(move |letter: DeadLetter| {

@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use ontology::{Ontology, RelationshipId};
+use ontology::RelationshipId;
 
 use super::apply::Attempt;
-use super::{GROUP_BYTES, GROUP_ITEMS, MAX_CHANGE_BYTES, MAX_CHANGES};
+use super::{GROUP_BYTES, GROUP_ITEMS};
 use crate::change::{Change, DeadLetter, EdgeWrite, Group, KeptReceipt, Recorded, RowWrite};
 use crate::commit::{Idempotency, Refusal};
 use crate::door::{ReadStep, Step};
