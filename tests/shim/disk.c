@@ -97,7 +97,8 @@ __attribute__((format(printf, 1, 2))) static void note(const char *format, ...) 
 }
 
 static int ours(const char *path) {
-  return control && path && strncmp(path, root, root_length) == 0 && path[root_length] == '/';
+  return control && path && strncmp(path, root, root_length) == 0 &&
+         (path[root_length] == '/' || !path[root_length]);
 }
 
 static struct file *open_file(int fd) {

@@ -225,6 +225,8 @@ fn text_of(reading: u64) -> String {
 pub enum NoReceipt {
     /// No answer came.
     Silence(String),
+    /// It took so long that the twin answered without waiting for it.
+    Late(String),
     /// The twin itself does not know whether it is durable.
     Unknown(String),
     /// It was not done.
@@ -271,13 +273,15 @@ impl Commit {
         let answer = ask(http, query, &variables).map_err(NoReceipt::Silence)?;
         if answer.body.get("errors").is_some() {
             let (code, message) = answer.error();
-            assert_eq!(code, "UNAVAILABLE", "{}", answer.body);
-            let kind = if message.contains("outcome is unknown") {
-                NoReceipt::Unknown
-            } else {
-                NoReceipt::Refused
-            };
-            return Err(kind(message.to_owned()));
+            let message = message.to_owned();
+            return Err(match code {
+                "TIMEOUT" => NoReceipt::Late(message),
+                "UNAVAILABLE" if message.contains("outcome is unknown") => {
+                    NoReceipt::Unknown(message)
+                }
+                "UNAVAILABLE" => NoReceipt::Refused(message),
+                _ => panic!("{}", answer.body),
+            });
         }
         let position = &answer.data()["commit"]["position"];
         Ok(position.as_str().expect(UNDERSTOOD).to_owned())
@@ -318,6 +322,11 @@ impl Writing {
     /// Commits that were acknowledged so far.
     pub fn commits(&self) -> usize {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Whether every app has met a commit without a receipt, and ended.
+    pub fn over(&self) -> bool {
+        self.apps.iter().all(JoinHandle::is_finished)
     }
 }
 

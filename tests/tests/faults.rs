@@ -49,6 +49,8 @@ enum Came {
     NotReached,
     /// It failed, and the twin went on.
     Borne,
+    /// Commits waited longer than a request may, and went on, or were refused, once the disk was well.
+    Late,
     /// The twin refused to start, with a reason.
     NotStarted,
     /// The twin stopped writing, with a reason.
@@ -83,16 +85,16 @@ fn strike_start(disk: &Disk, book: &mut Book, fault: &Fault, name: &str) -> Came
         }
         Ok(twin) => {
             let answer = book.commit(&twin, name.to_owned());
-            let came = if disk.failed() == 0 {
-                Came::NotReached
-            } else if answer.is_ok() {
-                Came::Borne
-            } else {
-                stopped(disk, book, &twin, fault, name);
-                Came::Stopped
-            };
-            assert!(came != Came::NotReached || answer.is_ok(), "{answer:?}");
-            came
+            match (answer, disk.failed()) {
+                (Ok(_), 0) => Came::NotReached,
+                (Ok(_), _) => Came::Borne,
+                (Err(NoReceipt::Late(_)), 1..) => late(disk, book, &twin, name),
+                (Err(NoReceipt::Unknown(_) | NoReceipt::Refused(_)), 1..) => {
+                    stopped(disk, book, &twin, fault, name);
+                    Came::Stopped
+                }
+                (Err(why), failed) => panic!("{failed} calls failed: {why:?}"),
+            }
         }
     }
 }
@@ -105,25 +107,52 @@ fn strike_load(disk: &Disk, book: &mut Book, fault: &Fault, round: u64, name: &s
     let writing = book.start(&twin, round);
     let mut enough = COMMITS;
     let mut struck = false;
-    let has_stopped = until("it stops, or goes on", ROUND_WITHIN, || {
+    let ended = until("it stops, or goes on", ROUND_WITHIN, || {
         assert!(twin.running(), "it ended by itself:\n{}", twin.log());
         if disk.failed() > 0 && !struck {
             struck = true;
             enough = writing.commits() + MORE;
         }
+        // Before the question whether it stopped, which ends the apps too.
+        let over = writing.over();
         let stopped = twin.get("/readyz").0 == 503;
-        (stopped || writing.commits() >= enough).then_some(stopped)
+        let goes_on = writing.commits() >= enough;
+        (stopped || goes_on || over).then_some((stopped, goes_on))
     });
-    if has_stopped {
-        stopped(disk, book, &twin, fault, name);
-    }
+    let came = match ended {
+        (true, _) => {
+            stopped(disk, book, &twin, fault, name);
+            Came::Stopped
+        }
+        (false, false) => late(disk, book, &twin, name),
+        (false, true) if struck => Came::Borne,
+        (false, true) => Came::NotReached,
+    };
     twin.kill9();
     book.end(writing);
-    match (has_stopped, struck) {
-        (true, _) => Came::Stopped,
-        (false, true) => Came::Borne,
-        (false, false) => Came::NotReached,
-    }
+    came
+}
+
+/// Reads go on, whatever the disk does.
+fn reads(twin: &Twin) {
+    let query = "{ airQualityStations { totalCount } }";
+    let answer = twin.graphql(query, json!({}));
+    assert_eq!(answer.data()["airQualityStations"]["totalCount"], STATIONS);
+}
+
+/// Checks a twin whose commits wait: it answers, and decides once the disk is well.
+fn late(disk: &Disk, book: &mut Book, twin: &Twin, name: &str) -> Came {
+    reads(twin);
+    disk.heal();
+    let mut tries = 0;
+    until("it writes or refuses", ROUND_WITHIN, || {
+        tries += 1;
+        match book.commit(twin, format!("{name}-late{tries}")) {
+            Err(NoReceipt::Late(_)) => None,
+            Err(NoReceipt::Silence(why)) => panic!("{why}"),
+            Ok(_) | Err(NoReceipt::Unknown(_) | NoReceipt::Refused(_)) => Some(Came::Late),
+        }
+    })
 }
 
 /// Checks a twin that stopped writing: it says why and what to do, answers, and refuses for good.
@@ -134,11 +163,6 @@ fn stopped(disk: &Disk, book: &mut Book, twin: &Twin, fault: &Fault, name: &str)
         assert!(names(&text, fault.trouble), "{fault}: {text}");
         assert!(text.contains("restart"), "{text}");
     };
-    let reads = || {
-        let query = "{ airQualityStations { totalCount } }";
-        let answer = twin.graphql(query, json!({}));
-        assert_eq!(answer.data()["airQualityStations"]["totalCount"], STATIONS);
-    };
     let mut refuses = |name: String| {
         let answer = book.commit(twin, name);
         assert!(
@@ -147,11 +171,11 @@ fn stopped(disk: &Disk, book: &mut Book, twin: &Twin, fault: &Fault, name: &str)
         );
     };
     says();
-    reads();
+    reads(twin);
     refuses(format!("{name}-stopped"));
     disk.heal();
     says();
-    reads();
+    reads(twin);
     refuses(format!("{name}-healed"));
 }
 
@@ -162,13 +186,14 @@ fn try_cases(random: &mut Random, cases: &[Case], came: &mut BTreeMap<Came, u64>
     let mut book = Book::new(STATIONS);
     for (round, case) in (0..).zip(cases) {
         let name = format!("case{round}");
+        println!("{case}");
         let outcome = if case.starting {
             strike_start(&disk, &mut book, &case.fault, &name)
         } else {
             strike_load(&disk, &mut book, &case.fault, round, &name)
         };
         disk.heal();
-        println!("{case}: {outcome:?}");
+        println!("{outcome:?}");
         *came.entry(outcome).or_default() += 1;
         if random.below(2) == 0 {
             disk.cut();
