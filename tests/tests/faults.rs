@@ -6,6 +6,11 @@
 //!   twin starts or while it is written to. `TWIN_FAULTS=all` walks over every site that a round
 //!   calls, else a few are drawn from a printed seed (`TWIN_SEED`).
 //! - Half of the cases end in a power cut, half in a kill.
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test outside its functions too fails by panicking and tells what it does"
+)]
 
 use std::{collections::BTreeMap, env, time::Duration};
 

@@ -5,6 +5,10 @@
 //! - Moments, sites and what a cut leaves are drawn from a printed seed: `TWIN_SEED` repeats the
 //!   plan, `TWIN_CUTS` says how many cuts, `TWIN_SYNC=off` is the counter-check.
 //! - The twin runs on `tests::Disk` from the folder's first byte on.
+#![expect(
+    clippy::print_stdout,
+    reason = "a test outside its functions too tells what it does"
+)]
 
 use std::{env, time::Duration};
 
