@@ -137,6 +137,14 @@ impl Closed {
         Self::Shutdown,
     ];
 
+    /// Whether a client of version 5 was told that it did something wrong.
+    pub(crate) fn is_told(self) -> bool {
+        matches!(
+            self,
+            Self::Protocol | Self::PacketTooLarge | Self::NotOffered | Self::TooFast
+        )
+    }
+
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -387,6 +387,37 @@ async fn subscriptions_are_named_and_topics_abbreviated_for_version_5() {
 }
 
 #[tokio::test]
+async fn a_client_may_say_that_it_takes_no_aliases() {
+    let rig = plain().await;
+    let mut peer = rig.peer(true).await;
+    let mut rest = vec![0];
+    rest.extend(text("demo/will"));
+    rest.extend(text("gone"));
+    let connect = connect_v5("sub", 0b110, &[0x22, 0, 0, 0x21, 0, 9], &rest);
+    // In pieces, and with what comes behind it.
+    for byte in &connect {
+        peer.send(&[*byte]).await;
+    }
+    peer.packet().await;
+    peer.listens("demo/#", 0).await;
+    let mut again = rig.peer(true).await;
+    again.send(&[&connect[..], &[0xc0, 0]].concat()).await;
+    assert_eq!(again.packet().await.0, 0x20);
+    assert_eq!(again.packet().await.0, 0xd0, "PINGRESP");
+    let (_, _, _, payload) = peer_will(&rig, &mut again).await;
+    assert_eq!(payload, b"gone");
+}
+
+/// The will that a client leaves, as another one hears it.
+async fn peer_will(rig: &Rig, client: &mut Peer) -> (u8, u16, Vec<u8>, Vec<u8>) {
+    let mut listener = rig.connected(true, "listener").await;
+    listener.listens("demo/will", 0).await;
+    // Connecting twice is an error, so the will is published.
+    client.send(&connect(true, "sub", 0)).await;
+    listener.message("demo/will").await
+}
+
+#[tokio::test]
 async fn the_server_s_keep_alive_wins() {
     let rig = start(|config| config.limits.max_keep_alive = 60).await;
     for (asked, told) in [(0, true), (30, false), (120, true)] {

@@ -33,11 +33,13 @@ use super::speaker::Speaker;
 use super::topic::valid_topic;
 use super::wire::{ConnectRefusal, Wire};
 use crate::counters::{Closed, Fate};
-use crate::socket::{Moved, Stream, transfer};
+use crate::socket::{Moved, Stream, read_some, transfer};
 use crate::time::now_micros;
 
 /// Bytes that may wait to be written before reading and delivering stop.
 const OUT_BYTES: usize = 256 << 10;
+/// Longest time that a peer is listened to after it was told why it has to go.
+const LINGER: Duration = Duration::from_secs(1);
 /// A timer that nothing is waiting for.
 const FAR: Duration = Duration::from_hours(24);
 
@@ -372,6 +374,19 @@ impl<S: Stream> Connection<S> {
         let goodbye = tokio::time::timeout_at(limit, self.stream.shutdown()).await;
         if !matches!(goodbye, Ok(Ok(()))) {
             tracing::trace!("the stream did not end in order");
+        } else if self.wire.is_v5() && self.wire.closing.is_some_and(Closed::is_told) {
+            // Closing at once would discard why, where the peer still sends.
+            let linger = async {
+                while read_some(&mut self.stream, &mut self.unread)
+                    .await
+                    .is_ok_and(|n| n > 0)
+                {
+                    self.unread.clear();
+                }
+            };
+            if tokio::time::timeout(LINGER, linger).await.is_err() {
+                tracing::trace!("the peer did not close");
+            }
         }
         self.wire.closed();
     }

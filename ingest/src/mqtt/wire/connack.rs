@@ -139,3 +139,46 @@ fn accepting_props(terms: &Terms<'_>, limits: &Limits) -> Result<Vec<Property>, 
     }
     Ok(props)
 }
+
+/// A CONNECT of version 5 without its topic alias maximum, where that is 0: it says the same, and the
+/// core takes it without panicking. `None` where nothing is to be changed.
+pub(super) fn without_zero_aliases(connect: &[u8]) -> Option<Vec<u8>> {
+    let is_zero = |p: &Property| matches!(p, Property::TopicAliasMaximum(max) if max.val() == 0);
+    let header = connect.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 2;
+    // Name, version.
+    if connect.get(header..header + 7) != Some(&b"\0\x04MQTT\x05"[..]) {
+        return None;
+    }
+    let (packet, _) = v5_0::Connect::parse(connect.get(header..)?).ok()?;
+    if !packet.props().iter().any(is_zero) {
+        return None;
+    }
+    let props: Vec<Property> = packet
+        .props()
+        .iter()
+        .filter(|p| !is_zero(p))
+        .cloned()
+        .collect();
+    let mut same = v5_0::Connect::builder()
+        .clean_start(packet.clean_start())
+        .keep_alive(packet.keep_alive())
+        .props(props)
+        .client_id(packet.client_id())
+        .ok()?;
+    if let Some(topic) = packet.will_topic() {
+        let payload = packet.will_payload().unwrap_or_default();
+        let (qos, retain) = (packet.will_qos(), packet.will_retain());
+        let will_props = packet.will_props().clone();
+        same = same
+            .will_message(topic, payload.to_vec(), qos, retain)
+            .ok()?;
+        same = same.will_props(will_props);
+    }
+    if let Some(name) = packet.user_name() {
+        same = same.user_name(name).ok()?;
+    }
+    if let Some(password) = packet.password() {
+        same = same.password(password.to_vec()).ok()?;
+    }
+    Some(same.build().ok()?.to_continuous_buffer())
+}

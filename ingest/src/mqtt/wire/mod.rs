@@ -26,6 +26,7 @@ use mqtt_protocol_core::mqtt::result_code::{
     SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
 };
 
+use self::connack::without_zero_aliases;
 pub(crate) use self::connack::{ConnectRefusal, Terms};
 use super::flow::Ack;
 use super::incoming::{Incoming, incoming};
@@ -35,6 +36,8 @@ use crate::socket::Outgoing;
 
 /// Topic aliases that a version 5 client may use, and most that are used towards one.
 const TOPIC_ALIASES: u16 = 16;
+/// Longest fixed header of a packet.
+const MAX_HEADER_BYTES: usize = 5;
 /// First byte of a CONNECT.
 const CONNECT: u8 = 0x10;
 
@@ -60,8 +63,11 @@ pub(crate) struct Wire {
     /// Topics that an alias stands for towards the peer, the first one for alias 1.
     aliases: Vec<Arc<str>>,
     max_aliases: u16,
+    max_packet_bytes: usize,
     /// Whether the first packet began as a CONNECT does.
     begun: bool,
+    /// The CONNECT as far as it came; the core gets it whole, see [`without_zero_aliases`].
+    connect: Vec<u8>,
     error: Option<MqttError>,
 }
 
@@ -84,9 +90,11 @@ impl Wire {
             closing: None,
             silence: None,
             unanswered: BTreeSet::new(),
+            max_packet_bytes: limits.max_packet_bytes as usize,
             aliases: Vec::new(),
             max_aliases: 0,
             begun: false,
+            connect: Vec::new(),
             error: None,
         }
     }
@@ -109,7 +117,11 @@ impl Wire {
             }
             self.begun = true;
         }
-        let events = self.core.recv(bytes);
+        let events = if self.core.get_protocol_version() == Version::Undetermined {
+            self.first(bytes)
+        } else {
+            self.core.recv(bytes)
+        };
         let packet = self.act(events, Closed::Protocol);
         if let Some(error) = self.error.take() {
             let closed = match error {
@@ -131,6 +143,32 @@ impl Wire {
             self.disconnect(Closed::Protocol);
         }
         incoming
+    }
+
+    /// Takes bytes of the first packet; hands it to the core once it is whole, or too large or
+    /// malformed to become so.
+    fn first(&mut self, bytes: &mut Cursor<&[u8]>) -> Vec<Event> {
+        let before = self.connect.len();
+        self.connect.extend_from_slice(bytes.remaining_slice());
+        let length = packet_length(&self.connect);
+        if let Some(length) = length
+            && length <= self.max_packet_bytes
+        {
+            if self.connect.len() < length {
+                bytes.set_position(bytes.position() + (self.connect.len() - before) as u64);
+                return Vec::new();
+            }
+            bytes.set_position(bytes.position() + (length - before) as u64);
+            self.connect.truncate(length);
+        } else {
+            bytes.set_position(bytes.position() + (self.connect.len() - before) as u64);
+        }
+        if length.is_none() && self.connect.len() < MAX_HEADER_BYTES {
+            return Vec::new();
+        }
+        let connect = std::mem::take(&mut self.connect);
+        let connect = without_zero_aliases(&connect).unwrap_or(connect);
+        self.core.recv(&mut Cursor::new(&connect))
     }
 
     fn act(&mut self, events: Vec<Event>, closed: Closed) -> Option<Packet> {
@@ -359,6 +397,19 @@ impl Wire {
         self.act(events, Closed::Gone);
         self.error = None;
     }
+}
+
+/// How long the packet is that these bytes begin, header included; `None` where that is not there yet,
+/// or malformed.
+fn packet_length(bytes: &[u8]) -> Option<usize> {
+    let mut length = 0;
+    for (index, byte) in bytes.iter().skip(1).take(MAX_HEADER_BYTES - 1).enumerate() {
+        length |= usize::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Some(2 + index + length);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
