@@ -138,7 +138,8 @@ struct Place {
     level: Level,
     /// Day of arrival of a recent one, else the day of its readings; counted from 1970-01-01.
     day: i64,
-    /// Offset of the first reading that was sealed into it: later parts count.
+    /// Offset of the first reading that was sealed into it, raised above the parts of days that were
+    /// settled before: later parts count, also where a clock was set back.
     part: u64,
     /// How often it was merged; for segments of a day, which of several tables.
     tier: u64,
@@ -261,6 +262,13 @@ impl LaneHistory {
             .take_while(move |head| head.place.level == level)
     }
 
+    /// A part above those of all days so far.
+    fn next_part(&self) -> u64 {
+        let lasting = self.heads.values();
+        let lasting = lasting.filter(|head| head.place.level != Level::Recent);
+        lasting.map(|head| head.place.part + 1).max().unwrap_or(0)
+    }
+
     /// Segments of a level whose days lie within `first..=last`, earlier days and parts first.
     fn days(&self, level: Level, first: i64, last: i64) -> impl Iterator<Item = &Arc<Head>> {
         let from = Place {
@@ -320,6 +328,11 @@ impl History {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         let mut heads = lanes.values().flat_map(|lane| lane.heads.values());
         heads.any(|head| *head.table == *table)
+    }
+
+    fn forget(&self, lane: &str) {
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        lanes.remove(lane);
     }
 
     fn publish(&self, lane: &str, history: Arc<LaneHistory>) {
@@ -382,18 +395,29 @@ impl SurrealStore {
     }
 
     pub(crate) async fn tend_lane(&self, tend: Tend<'_>) -> Result<Tended, StoreError> {
+        let tended = self.tend_through(&tend).await;
+        if tended.is_err() {
+            // A step may be durable that nobody was told of: the next time starts from what is stored.
+            self.history.forget(tend.lane);
+        }
+        tended
+    }
+
+    async fn tend_through(&self, tend: &Tend<'_>) -> Result<Tended, StoreError> {
         let mut tended = Tended::default();
         let today = day_of(tend.now);
-        self.keep_latest(&tend).await?;
-        self.seal(&tend, &mut tended).await?;
-        self.settle(&tend, today, &mut tended).await?;
-        self.retire(&tend, today, &mut tended).await?;
+        self.keep_latest(tend).await?;
+        self.seal(tend, &mut tended).await?;
+        // What stands in the way of one of these must not let the log grow.
+        let merged = self.merge_all(tend, &mut tended).await;
+        let settled = self.settle(tend, today, &mut tended).await;
+        let retired = self.retire(tend, today, &mut tended).await;
         let history = self.lane_history(tend.lane).await?;
         let free = history.sealed.min(history.kept);
         tended.dropped += self.trim(tend.lane, tend.epoch, free, tend.now).await?;
         let row = self.lane(tend.lane).await?;
         tended.floor = row.map_or(0, |row| row.tables.floor());
-        Ok(tended)
+        merged.and(settled).and(retired).map(|()| tended)
     }
 
     async fn lane_history(&self, lane: &str) -> Result<Arc<LaneHistory>, StoreError> {

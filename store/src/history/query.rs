@@ -15,6 +15,7 @@ use twin_core::store::{PastReading, Series, StoreError};
 
 use super::{Head, LaneHistory, Level, day_of};
 use crate::codec::{self, LastingReading, Row, SealedReading, SeriesName};
+use crate::engine::damaged;
 use crate::follow::located;
 use crate::log::Kind;
 use crate::surreal::SurrealStore;
@@ -169,6 +170,18 @@ impl SurrealStore {
         if from < series.before
             && let Some(row) = self.lane(lane).await?
         {
+            if row
+                .tables
+                .of(Kind::Journal)
+                .first()
+                .is_some_and(|table| table.first > from)
+            {
+                // It was sealed and trimmed since the history at hand was looked at.
+                return Err(damaged(
+                    lane,
+                    format!("the journal no longer reaches back to {from}"),
+                ));
+            }
             let span = from..series.before;
             self.packed(Kind::Journal, lane, &row.tables, span, |offset, bytes| {
                 codec::read_series(bytes, series, |reading| found.newer(reading.into()))

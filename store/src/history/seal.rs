@@ -131,7 +131,7 @@ impl Range {
 }
 
 impl SurrealStore {
-    /// Seals the journal up to an offset, and merges segments as they become many.
+    /// Seals the journal up to an offset.
     pub(super) async fn seal(
         &self,
         tend: &Tend<'_>,
@@ -166,8 +166,23 @@ impl SurrealStore {
             self.step(tend.lane, tend.epoch, step).await?;
             tended.sealed += count;
             tended.replaced += replaced;
+        }
+    }
+
+    /// Merges segments of every day of arrival as far as they are many.
+    pub(super) async fn merge_all(
+        &self,
+        tend: &Tend<'_>,
+        tended: &mut Tended,
+    ) -> Result<(), StoreError> {
+        let history = self.lane_history(tend.lane).await?;
+        let days: BTreeSet<i64> = (history.of(Level::Recent))
+            .map(|head| head.place.day)
+            .collect();
+        for day in days {
             while self.merge_recent(tend, day, tended).await? {}
         }
+        Ok(())
     }
 
     async fn read_range(&self, lane: &str, from: u64, to: u64) -> Result<Range, StoreError> {

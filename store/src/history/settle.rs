@@ -26,7 +26,8 @@ use crate::surreal::SurrealStore;
 const GRACE_US: i64 = 10 * MINUTE_US;
 /// Most days that are written in one pass.
 const MAX_DAYS: usize = 400;
-/// Sums by minute are kept of a series where they are at most one for so many readings.
+/// Sums by minute are kept of a series where they are at most one for so many readings, and where an
+/// earlier part of the day may have some.
 const PER_MINUTE: usize = 2;
 
 /// A segment that is filled row by row.
@@ -182,7 +183,9 @@ impl<'a> Settling<'a> {
     async fn sums(&mut self, mut sums: Sums) -> Result<(), StoreError> {
         let Target { store, lane, .. } = self.to;
         let day = self.day(sums.day);
-        if !sums.points.is_empty() {
+        // What an earlier part says of the series must not be taken for all there is.
+        let again = !sums.points.is_empty();
+        if again {
             let mut points: BTreeMap<i64, f64> = BTreeMap::new();
             for head in &day.earlier {
                 for row in store
@@ -204,7 +207,7 @@ impl<'a> Settling<'a> {
         for bucket in sums.hours {
             day.hours.push(&sums.series, bucket).await?;
         }
-        if sums.rows >= PER_MINUTE * sums.minutes.len() {
+        if again || sums.rows >= PER_MINUTE * sums.minutes.len() {
             for bucket in sums.minutes {
                 day.minutes.push(&sums.series, bucket).await?;
             }
@@ -322,7 +325,7 @@ impl SurrealStore {
             to: Target {
                 store: self,
                 lane: tend.lane,
-                part: recent.first().map_or(0, |head| head.place.part),
+                part: (history.next_part()).max(recent.first().map_or(0, |head| head.place.part)),
                 next: recent.last().map_or(0, |head| head.next),
                 today,
             },

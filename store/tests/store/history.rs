@@ -395,12 +395,61 @@ async fn many_segments_become_few_and_a_day_settles_into_one() {
     world.check().await;
     advance(DAY_US);
     world.tend().await;
-    assert_eq!(world.heads().await, 4);
+    // Its minutes are kept, whatever they are worth: an earlier part might have had some.
+    assert_eq!(world.heads().await, 5);
     world.check().await;
     let hours = world
         .buckets("rw:facility:1", "pm25", START..START + HOUR_US, HOUR_US)
         .await;
     assert_eq!((hours[0].count, hours[0].max), (61, 1e6));
+}
+
+#[tokio::test]
+async fn late_readings_count_in_minutes_that_were_summed_before() {
+    let mut world = World::new(Settings::default()).await;
+    world.create("rw:facility:1").await;
+    let at = |i: i64, every: i64| (START + i * every, Value::Double(i as f64));
+    let dense: Vec<_> = (0..10).map(|i| at(i, 30 * SECOND)).collect();
+    advance(HOUR_US);
+    world.record("rw:facility:1", "pm25", &dense).await;
+    advance(DAY_US);
+    world.tend().await;
+    assert_eq!(world.tables("_minutes_").await, ["_minutes_2026_11"]);
+    // Few a minute, so by themselves they would not be summed up.
+    let late: Vec<_> = (10..13).map(|i| at(i, 10 * MINUTE_US)).collect();
+    world.record("rw:facility:1", "pm25", &late).await;
+    world.check().await;
+    advance(DAY_US);
+    world.tend().await;
+    let minutes = world
+        .buckets("rw:facility:1", "pm25", START..START + DAY_US, MINUTE_US)
+        .await;
+    assert_eq!(minutes.len(), 8);
+    world.check().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_costs_no_reading() {
+    let mut world = World::new(Settings::default()).await;
+    world.create("rw:facility:1").await;
+    let said = |i: i64| vec![(START - HOUR_US + i * SECOND, Value::Double(i as f64))];
+    advance(DAY_US);
+    world.record("rw:facility:1", "pm25", &said(1)).await;
+    world.tend().await;
+    advance(-DAY_US);
+    world.record("rw:facility:1", "pm25", &said(2)).await;
+    world.tend().await;
+    world.check().await;
+    // The later arrivals are of the earlier day, so they settle first.
+    advance(DAY_US + HOUR_US);
+    world.tend().await;
+    world.check().await;
+    advance(DAY_US);
+    world.tend().await;
+    world.check().await;
+    let hour = START - HOUR_US..START;
+    let hours = world.buckets("rw:facility:1", "pm25", hour, HOUR_US).await;
+    assert_eq!(hours.iter().map(|hour| hour.count).collect::<Vec<_>>(), [2]);
 }
 
 #[tokio::test]
