@@ -19,7 +19,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Foreign, Start, Twin, ask, micros, publisher, station, strings};
+use crate::{Finished, Foreign, Start, Twin, ask, micros, publisher, station, strings};
 
 /// Apps that commit at the same time.
 const APPS: usize = 2;
@@ -520,7 +520,7 @@ impl Book {
     }
 
     fn hold(&self, dir: &Path) -> (Value, Held) {
-        let verified = Start::bare("verify").arg("--json").dir(dir).finished();
+        let verified = verified(dir);
         assert_eq!(verified.code, Some(0), "{verified:?}");
         let report: Value = serde_json::from_str(&verified.out).expect(UNDERSTOOD);
         let exported = Start::bare("export").arg("readings").dir(dir).finished();
@@ -541,6 +541,15 @@ impl Book {
         }
         (report, held)
     }
+}
+
+/// Whether what a folder holds agrees with itself, by `verify`.
+pub fn is_sound(dir: &Path) -> bool {
+    verified(dir).code == Some(0)
+}
+
+fn verified(dir: &Path) -> Finished {
+    Start::bare("verify").arg("--json").dir(dir).finished()
 }
 
 /// Names of those commits that are there, whole, for the API and for SurrealQL alike.

@@ -22,7 +22,7 @@ mod process;
 mod random;
 mod time;
 
-pub use book::{Book, Held, NoReceipt, Writing};
+pub use book::{Book, Held, NoReceipt, Writing, is_sound};
 pub use checks::Checks;
 pub use disk::{Cut, Disk, Fault, Site, Trouble};
 pub use door::{Answer, Rows, ask, rows, strings};

@@ -13,8 +13,8 @@
 use std::{env, time::Duration};
 
 use tests::{
-    Book, Cut, Disk, Fault, Held, Random, Site, Start, Trouble, Twin, number, register_stations_by,
-    until,
+    Book, Cut, Disk, Fault, Held, Random, Site, Start, Trouble, Twin, is_sound, number,
+    register_stations_by, until,
 };
 
 /// Stations, each with a connection of its own.
@@ -159,6 +159,8 @@ struct Sums {
     called: u64,
     cut: Cut,
     held: Held,
+    /// Folders that no longer agreed with themselves.
+    broken: u64,
 }
 
 /// Cuts the power of a fresh folder so many times, then holds all of it against the book.
@@ -198,6 +200,11 @@ fn cut_and_count(random: &mut Random, sums: &mut Sums) {
     let moment = Moment::Late(commits, Duration::ZERO);
     round(&disk, false, &mut book, 0, moment);
     sums.cut.add(disk.cut());
+    // Without sync a later write may outlive an earlier one: a folder with a hole has lost, too.
+    if !is_sound(&disk.dir()) {
+        sums.broken += 1;
+        return;
+    }
     let held = book.losses(disk.under(Start::serve()).ready());
     sums.held.readings += held.readings;
     sums.held.acknowledged += held.acknowledged;
@@ -242,7 +249,7 @@ fn without_sync_a_power_cut_takes_what_was_acknowledged() {
     // One cut in four leaves everything, where the file system had written all by itself.
     for _ in 0..8 {
         cut_and_count(&mut random, &mut sums);
-        if sums.held.lost_commits > 0 {
+        if sums.held.lost_commits > 0 || sums.broken > 0 {
             return;
         }
     }
