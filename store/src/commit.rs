@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::{Bound, ControlFlow};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ontology::{ClassId, RelationshipId};
 use surrealdb::types::{Array, Bytes, Object, RecordId, RecordIdKey, Value, Variables};
@@ -18,7 +19,7 @@ use twin_core::store::{Lane, StoreError};
 use twin_core::{EdgeWrite, Group, MAX_DEAD_LETTERS, RECEIPT_LIFE_US, RowWrite, TwinId, now_us};
 
 use crate::codec::{self, MAX_RECORD_BYTES, Packed};
-use crate::engine::{damaged, failure, int, is_conflict, offset_key, variables};
+use crate::engine::{damaged, failure, int, is_conflict, offset_key, unanswered, variables};
 use crate::load::{ended_key, integer, receipt_bound};
 use crate::log::{Kind, Tables};
 use crate::rows;
@@ -31,6 +32,8 @@ const FENCED: &str = "fenced";
 /// Times a transaction that met another one is tried again. The committer is alone, so only the
 /// engine's own maintenance can be in its way.
 const MAX_CONFLICTS: usize = 8;
+/// A commit that takes longer has an unknown outcome: writing stops, so that nobody waits without end.
+const COMMIT_WITHIN: Duration = Duration::from_mins(1);
 /// After so many new receipts, at most twice as many expired ones are deleted: few, because each
 /// delete costs the engine milliseconds.
 const RECEIPTS_AT_ONCE: usize = 50;
@@ -115,7 +118,11 @@ impl SurrealStore {
         let mut log = self.log.lock().await;
         for _ in 0..MAX_CONFLICTS {
             let (text, vars, tables) = self.transaction(group, &log)?;
-            match self.engine.attempt(&text, vars).await {
+            let answered = tokio::time::timeout(COMMIT_WITHIN, self.engine.attempt(&text, vars));
+            let Ok(answer) = answered.await else {
+                return Err(StoreError::Engine(unanswered(COMMIT_WITHIN)));
+            };
+            match answer {
                 Ok(_) => {
                     *log = tables;
                     drop(log);

@@ -40,6 +40,10 @@ pub(crate) const NAMESPACE: &str = "twin";
 /// commit must never wait for company.
 const GROUPED_COMMIT_WAIT_THRESHOLD: usize = 4096;
 
+/// A statement that takes longer has failed. The engine waits without end for some things, such as the
+/// number of a new table while its disk refuses writes; nothing that is asked here takes so long.
+const STATEMENT_WITHIN: Duration = Duration::from_mins(10);
+
 /// How often, and how long each time, closing waits for what still runs.
 const CLOSE_WAITS: usize = 1_000;
 const CLOSE_WAIT: Duration = Duration::from_millis(5);
@@ -280,7 +284,11 @@ impl Engine {
     ) -> BoxFuture<'a, Result<Vec<Value>, Error>> {
         async move {
             let request = QueryRequest::new(text, &self.owner).with_variables(Some(vars));
-            values(self.datastore()?.run(request).await?)
+            let datastore = self.datastore()?;
+            match tokio::time::timeout(STATEMENT_WITHIN, datastore.run(request)).await {
+                Ok(answered) => values(answered?),
+                Err(_) => Err(Error::internal(unanswered(STATEMENT_WITHIN))),
+            }
         }
         .boxed()
     }
@@ -557,6 +565,12 @@ fn values(results: Vec<QueryResult>) -> Result<Vec<Value>, Error> {
         None => Ok(values),
         Some(error) => Err(error),
     }
+}
+
+/// What is said of a statement that did not end in time.
+pub(crate) fn unanswered(within: Duration) -> String {
+    let seconds = within.as_secs();
+    format!("SurrealDB did not answer within {seconds} s: its disk may be failing or full, see its log")
 }
 
 /// Whether a commit met another one: nothing of it is durable and it may be tried again.
