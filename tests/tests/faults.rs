@@ -63,7 +63,9 @@ enum Came {
 }
 
 fn start(disk: &Disk) -> Start {
-    disk.under(Start::serve().env("TWIN_STORE__WRITE_BUFFER_MIB", "1"))
+    // History is tended all the time, so that its writes fail too.
+    let start = Start::serve().env("TWIN_STORE__WRITE_BUFFER_MIB", "1");
+    disk.under(start.env("TWIN_HISTORY__TEND_SECS", "1"))
 }
 
 /// Whether a text says what the disk did, wherever its lines were broken.
