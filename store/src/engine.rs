@@ -570,7 +570,9 @@ fn values(results: Vec<QueryResult>) -> Result<Vec<Value>, Error> {
 /// What is said of a statement that did not end in time.
 pub(crate) fn unanswered(within: Duration) -> String {
     let seconds = within.as_secs();
-    format!("SurrealDB did not answer within {seconds} s: its disk may be failing or full, see its log")
+    format!(
+        "SurrealDB did not answer within {seconds} s: its disk may be failing or full, see its log"
+    )
 }
 
 /// Whether a commit met another one: nothing of it is durable and it may be tried again.

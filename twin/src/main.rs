@@ -119,6 +119,9 @@ enum Command {
     },
     /// Check that tables, changes and readings of a folder agree
     Verify {
+        /// Set rows right from the change log, where it is whole; back the folder up first
+        #[arg(long)]
+        repair: bool,
         #[command(flatten)]
         place: PlaceArgs,
     },
@@ -251,10 +254,10 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             config.check()?;
             letters::run(config, letters, cli.json).await
         }
-        Command::Verify { place } => {
+        Command::Verify { repair, place } => {
             place.over(&mut config);
             config.check()?;
-            verify::run(config, cli.json).await
+            verify::run(config, repair, cli.json).await
         }
     }
 }

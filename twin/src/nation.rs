@@ -98,6 +98,7 @@ pub(crate) async fn store(
     config: &Config,
     ontology: &Arc<Ontology>,
 ) -> Result<Arc<SurrealStore>, Failure> {
+    check_classes(config, ontology)?;
     let dir = &config.twin.dir;
     let dir = std::path::absolute(dir)
         .map_err(|error| Failure::usage(format!("folder {}: {error}", dir.display())))?;
@@ -120,8 +121,16 @@ impl Nation {
     /// Opens the twin of the configured folder.
     pub(crate) async fn open(config: Config) -> Result<Self, Failure> {
         let ontology = ontology(&config.twin.seeds)?;
-        check_classes(&config, &ontology)?;
         let store = store(&config, &ontology).await?;
+        Self::over(config, ontology, store).await
+    }
+
+    /// Opens the twin of a store.
+    pub(crate) async fn over(
+        config: Config,
+        ontology: Arc<Ontology>,
+        store: Arc<SurrealStore>,
+    ) -> Result<Self, Failure> {
         let settings = twin_core::Settings {
             max_ahead: Duration::from_secs(u64::from(config.twin.max_ahead_secs)),
             tend_every: Some(Duration::from_secs(config.history.tend_secs.max(1).into())),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ontology::{Ontology, Value};
 use serde_json::json;
-use store::{OpenError, Settings, SurrealStore};
+use store::{OpenError, Repaired, Settings, SurrealStore};
 use surrealdb::Surreal;
 use surrealdb::engine::local::{Db, RocksDb};
 use twin_core::Event;
@@ -174,6 +174,84 @@ async fn lost_and_foreign_rows_are_found() {
     );
     let found = findings_after("DELETE locatedIn").await;
     assert!(found.iter().any(|f| f.contains("locatedIn")), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_holds_something_else_is_found() {
+    let found = findings_after("UPDATE HealthFacility SET beds = 4").await;
+    assert!(
+        found
+            .iter()
+            .any(|f| f.contains("rw:facility:1") && f.contains("something else")),
+        "{found:?}"
+    );
+}
+
+/// What a store holds, in an order of its own: tables are read at the same time.
+async fn told(store: &SurrealStore) -> String {
+    let mut held = model::held(store).await;
+    held.twins.sort_by(|a, b| a.id.cmp(&b.id));
+    format!("{held:?}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_set_right_from_the_change_log() {
+    let ontology = model::ontology();
+    for (text, twins, relationships, removed) in [
+        // With a village its relationship goes.
+        ("DELETE Village", 1, 1, 0),
+        ("UPDATE HealthFacility SET beds = 4", 1, 0, 0),
+        ("UPDATE HealthFacility SET revision = 'main:0'", 1, 0, 0),
+        ("DELETE locatedIn", 0, 1, 0),
+        ("CREATE Village:ghost SET revision = 'main:0'", 0, 0, 1),
+        ("CREATE Village:7 SET revision = 'main:0'", 0, 0, 1),
+        (
+            "DELETE HealthFacility; CREATE Village:`rw:facility:1` SET revision = 'main:3'",
+            1,
+            1,
+            1,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path(), &ontology).await;
+        let store = open(&url(folder.path()), &ontology).await;
+        let before = told(&store).await;
+        store.close().await.unwrap();
+        tamper(folder.path(), text).await;
+        let store = reopen(folder.path(), &ontology).await;
+        let report = store.verify().await.unwrap();
+        assert!(!report.is_sound(), "{text}");
+        let repaired = store.repair(&report).await.unwrap();
+        let expected = Repaired {
+            twins,
+            relationships,
+            removed,
+        };
+        assert_eq!(repaired, expected, "{text}: {:?}", report.findings);
+        let report = store.verify().await.unwrap();
+        assert!(report.is_sound(), "{text}: {:?}", report.findings);
+        assert_eq!(told(&store).await, before, "{text}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_not_set_right_from_a_log_that_is_not_whole() {
+    let ontology = model::ontology();
+    for text in [
+        "UPDATE _change SET data = <bytes>'abcdef'",
+        "DELETE _change",
+        "DELETE _journal",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path(), &ontology).await;
+        tamper(folder.path(), &format!("{text}; DELETE Village")).await;
+        let store = reopen(folder.path(), &ontology).await;
+        let report = store.verify().await.unwrap();
+        let refused = store.repair(&report).await.unwrap_err().to_string();
+        assert!(refused.contains("backup"), "{refused}");
+        store.close().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
