@@ -55,8 +55,8 @@ impl SurrealStore {
             }
         };
         *self.log.lock().await = row.tables;
-        self.drop_forgotten_logs().await?;
         self.claim_history(lane, row.lane.epoch).await?;
+        self.drop_forgotten_logs(lane, row.lane.epoch).await?;
         Ok(row.lane)
     }
 

@@ -67,6 +67,9 @@ pub struct Settings {
     pub journal: Keep,
     /// How long history is kept.
     pub retention: Retention,
+    /// Blocks of a segment of history, and of a table of such, after which another is begun. Dropping
+    /// a table costs time and memory by block.
+    pub segment_blocks: u64,
 }
 
 impl Default for Settings {
@@ -83,6 +86,7 @@ impl Default for Settings {
                 time: Some(Duration::from_hours(7 * 24)),
             },
             retention: Retention::default(),
+            segment_blocks: 16_384,
         }
     }
 }

@@ -11,11 +11,11 @@
 //! - What retention drops was sealed before, as far as it is readings.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use surrealdb::types::{Array, Object, RecordId, Value, Variables};
 use tokio::sync::{Mutex, MutexGuard};
+use twin_core::history::Tend;
 use twin_core::store::StoreError;
 
 use crate::engine::{damaged, int, variables};
@@ -48,23 +48,22 @@ impl Keep {
     }
 
     /// How many of the oldest tables may go, if those that begin their successor after `free` must
-    /// stay.
-    fn passed(&self, tables: &[LogTable], free: u64, now: i64) -> usize {
+    /// stay. Time is what has surely passed, as far as that is known.
+    fn passed(&self, tables: &[LogTable], free: u64, passed: Option<i64>) -> usize {
         let mut bytes: u64 = tables.iter().map(|table| table.bytes).sum();
-        let mut passed = 0;
+        let mut count = 0;
         for pair in tables.windows(2) {
             let [table, next] = pair else { break };
             let large = self.bytes.is_some_and(|most| bytes > most);
-            let old = self
-                .time
-                .is_some_and(|most| now.saturating_sub(next.opened) > micros(most));
+            let old = matches!((self.time, passed), (Some(most), Some(passed))
+                if passed.saturating_sub(next.opened) > micros(most));
             if next.first > free || !(large || old) {
                 break;
             }
             bytes -= table.bytes;
-            passed += 1;
+            count += 1;
         }
-        passed
+        count
     }
 }
 
@@ -303,20 +302,15 @@ impl SurrealStore {
     }
 
     /// Drops tables that retention has passed. Readings at and above `sealed` stay. How many went.
-    pub(crate) async fn trim(
-        &self,
-        lane: &str,
-        epoch: u64,
-        sealed: u64,
-        now: i64,
-    ) -> Result<u64, StoreError> {
+    pub(crate) async fn trim(&self, tend: &Tend<'_>, sealed: u64) -> Result<u64, StoreError> {
+        let Tend { lane, epoch, .. } = *tend;
         let keep = self.log.keep();
         let mut gone = Vec::new();
         {
             let mut tables = self.log.lock().await;
             let mut left = tables.clone();
             for ((kind, keep), free) in Kind::ALL.into_iter().zip(keep).zip([u64::MAX, sealed]) {
-                let passed = keep.passed(left.of(kind), free, now);
+                let passed = keep.passed(left.of(kind), free, tend.passed);
                 let dropped = left.of_mut(kind).drain(..passed);
                 gone.extend(dropped.map(|table| kind.table(lane, table.first)));
             }
@@ -340,17 +334,9 @@ impl SurrealStore {
             *tables = left;
         }
         for table in &gone {
-            self.drop_table(table).await?;
+            self.drop_table(lane, epoch, table).await?;
         }
         Ok(gone.len() as u64)
-    }
-
-    /// Drops a table of the store's own, if it is there.
-    pub(crate) async fn drop_table(&self, table: &str) -> Result<(), StoreError> {
-        // Names of lanes and numbers only; a backtick in a lane's name would end the name.
-        let name: Arc<str> = table.replace('`', "").into();
-        let text = format!("REMOVE TABLE IF EXISTS `{name}`");
-        self.engine.run(&text, Variables::new()).await.map(drop)
     }
 
     /// The store's own tables.
@@ -367,19 +353,22 @@ impl SurrealStore {
     }
 
     /// Drops tables of the log that no lane names: a process ended between forgetting and dropping.
-    pub(crate) async fn drop_forgotten_logs(&self) -> Result<(), StoreError> {
+    pub(crate) async fn drop_forgotten_logs(
+        &self,
+        lane: &str,
+        epoch: u64,
+    ) -> Result<(), StoreError> {
         let mut known = Vec::new();
-        for (lane, row) in self.lanes().await? {
+        for (known_lane, row) in self.lanes().await? {
             for kind in Kind::ALL {
                 let tables = row.tables.of(kind).iter();
-                known.extend(tables.map(|table| kind.table(&lane, table.first)));
+                known.extend(tables.map(|table| kind.table(&known_lane, table.first)));
             }
         }
         for table in self.own_tables().await? {
-            let first = table == CHANGE || table == JOURNAL;
             let log = Kind::ALL.iter().any(|kind| kind.owns(&table));
-            if log && !first && !known.contains(&table) {
-                self.drop_table(&table).await?;
+            if log && !known.contains(&table) {
+                self.drop_table(lane, epoch, &table).await?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use ontology::Ontology;
 use surrealdb::types::Variables;
 use twin_core::Group;
-use twin_core::history::{Bucket, Tend, Tended};
+use twin_core::history::{Bucket, Settle, Tend, Tended};
 use twin_core::store::{Kept, KeptLetter, Lane, PastReading, Series, Sink, Store, StoreError};
 
 use crate::engine::{Engine, OpenError, Settings};
@@ -55,7 +55,7 @@ impl SurrealStore {
             next_letter: AtomicU64::new(0),
             receipts_since: AtomicUsize::new(0),
             log: Log::new(settings.change, settings.journal),
-            history: History::new(settings.retention),
+            history: History::new(settings.retention, settings.segment_blocks),
         })
     }
 
@@ -112,6 +112,10 @@ impl Store for SurrealStore {
 
     fn tend<'a>(&'a self, tend: Tend<'a>) -> BoxFuture<'a, Result<Tended, StoreError>> {
         self.tend_lane(tend).boxed()
+    }
+
+    fn settle<'a>(&'a self, settle: Settle<'a>) -> BoxFuture<'a, Result<Tended, StoreError>> {
+        self.settle_lane(settle).boxed()
     }
 
     fn dead_letters<'a>(

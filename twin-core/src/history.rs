@@ -5,6 +5,8 @@
 //!   of its length that is not after `t`.
 //! - A bucket holds at least one reading; what follows from none (a mean of nothing) cannot be asked.
 
+use std::sync::atomic::AtomicBool;
+
 use ontology::{ClassId, Value};
 
 use crate::change::Recorded;
@@ -110,7 +112,7 @@ pub struct KeptLatest {
     pub offset: u64,
 }
 
-/// What the store is given to bring history into its lasting form.
+/// What the store is given to keep its journal short.
 #[derive(Debug)]
 pub struct Tend<'a> {
     /// The lane.
@@ -121,6 +123,8 @@ pub struct Tend<'a> {
     pub upto: u64,
     /// Time of day, microseconds since 1970.
     pub now: i64,
+    /// A time that has surely passed, by which retention goes; `None` while none is known.
+    pub passed: Option<i64>,
     /// The newest readings at `upto`: all of them, or only the pages that changed since the last
     /// time.
     pub latest: Vec<LatestPage>,
@@ -128,7 +132,22 @@ pub struct Tend<'a> {
     pub complete: bool,
 }
 
-/// What tending did.
+/// What the store is given to bring days of arrival that are over into their lasting form.
+#[derive(Debug, Clone, Copy)]
+pub struct Settle<'a> {
+    /// The lane.
+    pub lane: &'a str,
+    /// The writer's epoch.
+    pub epoch: u64,
+    /// Time of day, microseconds since 1970.
+    pub now: i64,
+    /// A time that has surely passed, by which retention goes; `None` while none is known.
+    pub passed: Option<i64>,
+    /// Once this is set, settling ends soon; what it had not finished is begun again another time.
+    pub stop: &'a AtomicBool,
+}
+
+/// What tending and settling did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tended {
     /// Readings sealed.
@@ -141,8 +160,23 @@ pub struct Tended {
     pub expired: u64,
     /// Tables dropped by retention.
     pub dropped: u64,
-    /// Offsets below which nothing can be followed any more.
+    /// Offset below which nothing can be followed any more; 0 where it was not looked at.
     pub floor: u64,
+}
+
+impl Tended {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            sealed: self.sealed + other.sealed,
+            replaced: self.replaced + other.replaced,
+            settled: self.settled + other.settled,
+            expired: self.expired + other.expired,
+            dropped: self.dropped + other.dropped,
+            floor: self.floor.max(other.floor),
+        }
+    }
 }
 
 #[cfg(test)]

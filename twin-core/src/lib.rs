@@ -47,8 +47,8 @@ pub use follow::{
 };
 pub use graph::{MAX_VISITED, Step, TooMany, traverse};
 pub use id::{MAX_ID_BYTES, MAX_LANES, NameError, Position, Principal, TwinId};
-pub use keeper::{KeeperCounters, LATEST_PAGE_ROWS, TEND_EVERY, TEND_READINGS};
+pub use keeper::{BELIEVED_AFTER, KeeperCounters, LATEST_PAGE_ROWS, TEND_EVERY, TEND_READINGS};
 pub use live::{Latest, TwinRef, ValueRef};
 pub use path::{Link, Path, PathError, Way, shortest_path};
-pub use twin::{HISTORY_READERS, LoadReport, MAX_AHEAD, Settings, Twin, now_us};
+pub use twin::{HISTORY_READERS, LoadReport, MAX_AHEAD, Settings, Twin, now_us, steady_now};
 pub use view::{Direction, View};

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use ontology::Value;
 
 use crate::change::{DeadLetter, EdgeState, Group, KeptReceipt, Recorded, TwinState};
-use crate::history::{Bucket, Tend, Tended, gather, number, window_start};
+use crate::history::{Bucket, Settle, Tend, Tended, gather, number, window_start};
 use crate::id::TwinId;
 
 /// What a lane's row says.
@@ -191,11 +191,20 @@ pub trait Store: Send + Sync + Debug + 'static {
         .boxed()
     }
 
-    /// Brings what was written into its lasting form, and drops what retention has passed.
+    /// Keeps the journal short: the newest readings apart, the others in history, and dropped what
+    /// retention has passed.
     ///
     /// Called again and again while commits go on; only one call runs at a time. A store that keeps
     /// everything as it was written has nothing to do.
     fn tend<'a>(&'a self, _tend: Tend<'a>) -> BoxFuture<'a, Result<Tended, StoreError>> {
+        async { Ok(Tended::default()) }.boxed()
+    }
+
+    /// Brings history of days of arrival that are over into its lasting form, and drops what
+    /// retention has passed of it.
+    ///
+    /// May take long, and runs beside [`Store::tend`]; only one call runs at a time.
+    fn settle<'a>(&'a self, _settle: Settle<'a>) -> BoxFuture<'a, Result<Tended, StoreError>> {
         async { Ok(Tended::default()) }.boxed()
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use crate::door::{self, Interner};
 use crate::follow::{CATCH_UP_READERS, FollowEnd, Follower, Recent};
 use crate::history::{Bucket, Tended};
 use crate::id::{Position, Principal, TwinId};
-use crate::keeper::{Keeper, KeeperCounters, TEND_EVERY};
+use crate::keeper::{Clocks, Keeper, KeeperCounters, TEND_EVERY};
 use crate::live::{Latest, Live, TwinRef};
 use crate::store::{KeptLetter, Loaded, PastReading, Series, Store, StoreError};
 use crate::view::View;
@@ -41,6 +41,8 @@ pub struct Settings {
     pub lane: Arc<str>,
     /// Time of day in microseconds since 1970; injected so that tests own it.
     pub clock: fn() -> i64,
+    /// Time since some instant, by a clock that nobody sets; injected for the same reason.
+    pub steady: fn() -> Duration,
     /// Furthest that the time of a reading may be ahead of the clock. One from further ahead would
     /// stay the latest until its time has come.
     pub max_ahead: Duration,
@@ -53,6 +55,7 @@ impl Default for Settings {
         Self {
             lane: "main".into(),
             clock: now_us,
+            steady: steady_now,
             max_ahead: MAX_AHEAD,
             tend_every: Some(TEND_EVERY),
         }
@@ -62,6 +65,12 @@ impl Default for Settings {
 /// Microseconds since 1970 by the machine's clock.
 pub fn now_us() -> i64 {
     jiff::Timestamp::now().as_microsecond()
+}
+
+/// Time since it was first asked for, by the machine's monotonic clock.
+pub fn steady_now() -> Duration {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    FIRST.get_or_init(Instant::now).elapsed()
 }
 
 /// What loading found.
@@ -139,9 +148,13 @@ impl Twin {
             Arc::clone(&store),
             Arc::clone(&shared),
             lane.epoch,
-            settings.clock,
+            Clocks {
+                day: settings.clock,
+                steady: settings.steady,
+            },
         ));
         if let Some(every) = settings.tend_every {
+            tokio::spawn(Arc::clone(&keeper).run_settling());
             tokio::spawn(Arc::clone(&keeper).run(every));
         }
         let (sender, queue) = mpsc::channel(QUEUE_REQUESTS);
@@ -326,7 +339,8 @@ impl Twin {
         self.inner.store.buckets(&series, every.max(1)).await
     }
 
-    /// Brings history into its lasting form now. One call runs at a time; others wait for it.
+    /// Brings history into its lasting form now: keeps the journal short, then settles. One call runs
+    /// at a time; others wait for it.
     pub async fn tend(&self) -> Result<Tended, StoreError> {
         self.inner.keeper.tend().await
     }

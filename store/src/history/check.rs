@@ -3,7 +3,7 @@
 use twin_core::history::Bucket;
 use twin_core::store::StoreError;
 
-use super::{Head, Level};
+use super::heads::{Head, Level};
 use crate::codec::{Entry, LastingReading, Row, SealedReading, SeriesName};
 use crate::surreal::SurrealStore;
 

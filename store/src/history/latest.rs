@@ -35,8 +35,9 @@ impl SurrealStore {
             return Ok(());
         }
         let table = table(tend.lane, tend.epoch);
-        let define = format!("DEFINE TABLE IF NOT EXISTS `{table}` SCHEMALESS PERMISSIONS NONE");
-        self.engine.run(&define, variables([])).await?;
+        let define = format!("DEFINE TABLE IF NOT EXISTS `{table}` SCHEMALESS PERMISSIONS NONE;");
+        self.fenced(tend.lane, tend.epoch, &define, variables([]))
+            .await?;
         let (mut rows, mut bytes) = (Vec::new(), 0);
         let mut pages = tend.latest.iter().peekable();
         while let Some(page) = pages.next() {
@@ -57,9 +58,10 @@ impl SurrealStore {
             bytes = 0;
             let rows = Value::Array(Array::from(std::mem::take(&mut rows)));
             let text = format!(
-                "INSERT INTO `{table}` $rows ON DUPLICATE KEY UPDATE data = $input.data RETURN NONE"
+                "INSERT INTO `{table}` $rows ON DUPLICATE KEY UPDATE data = $input.data RETURN NONE;"
             );
-            self.engine.run(&text, variables([("rows", rows)])).await?;
+            let vars = variables([("rows", rows)]);
+            self.fenced(tend.lane, tend.epoch, &text, vars).await?;
         }
         if history.latest != Some(tend.epoch) && !tend.complete {
             return Ok(()); // Others count until all were written by this epoch.
@@ -71,7 +73,8 @@ impl SurrealStore {
         self.step(tend.lane, tend.epoch, step).await?;
         match history.latest {
             Some(earlier) if earlier != tend.epoch => {
-                self.drop_table(&self::table(tend.lane, earlier)).await
+                let table = self::table(tend.lane, earlier);
+                self.drop_table(tend.lane, tend.epoch, &table).await
             }
             _ => Ok(()),
         }

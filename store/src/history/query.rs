@@ -13,8 +13,9 @@ use std::sync::Arc;
 use twin_core::history::{Bucket, DAY_US, HOUR_US, MINUTE_US, gather, number, window_start};
 use twin_core::store::{PastReading, Series, StoreError};
 
-use super::{Head, LaneHistory, Level, day_of};
-use crate::codec::{self, LastingReading, Row, SealedReading, SeriesName};
+use super::day_of;
+use super::heads::{Head, LaneHistory, Level};
+use crate::codec::{self, LastingReading, Row, SealedReading};
 use crate::engine::damaged;
 use crate::follow::located;
 use crate::log::Kind;
@@ -22,6 +23,9 @@ use crate::surreal::SurrealStore;
 
 /// Times that a question is asked again because segments were merged while it was answered.
 const RETRIES: usize = 3;
+
+/// Blocks of a segment that are in memory at once, beside the rows that are wanted of them.
+const BLOCKS_AT_ONCE: usize = 16;
 
 /// Which rows of segments.
 struct Wanted<'a> {
@@ -222,7 +226,16 @@ impl SurrealStore {
             return Ok(Vec::new());
         }
         let mut rows = Vec::new();
-        for block in self.blocks::<R>(lane, head, &numbers).await? {
+        let mut numbers = numbers.chunks(BLOCKS_AT_ONCE);
+        let mut blocks = Vec::new().into_iter();
+        loop {
+            let Some(block) = blocks.next() else {
+                let Some(numbers) = numbers.next() else {
+                    break;
+                };
+                blocks = self.blocks::<R>(lane, head, numbers).await?.into_iter();
+                continue;
+            };
             let mut of_it = Vec::with_capacity(block.rows.len());
             for (series, count) in &block.runs {
                 let is = *series.twin == *wanted.twin
@@ -235,23 +248,6 @@ impl SurrealStore {
             rows.extend(picked.map(|(row, _)| row));
         }
         Ok(rows)
-    }
-
-    /// All rows of one series of a segment.
-    pub(super) async fn rows_of<R: Row>(
-        &self,
-        lane: &str,
-        head: &Head,
-        series: &SeriesName,
-    ) -> Result<Vec<R>, StoreError> {
-        let wanted = Wanted {
-            twin: &series.twin,
-            telemetry: &series.telemetry,
-            life: Some(series.life),
-            ts: i64::MIN..i64::MAX,
-            before: u64::MAX,
-        };
-        self.wanted(lane, head, &wanted).await
     }
 
     pub(crate) async fn summed(
@@ -316,7 +312,8 @@ impl SurrealStore {
         Ok(buckets)
     }
 
-    /// The sums that were kept of a series on a day: those of the latest part that has any.
+    /// The sums that were kept of a series on a day: those of the latest part that has any, which may
+    /// stand in several segments.
     async fn kept_sums(
         &self,
         lane: &str,
@@ -325,14 +322,18 @@ impl SurrealStore {
         day: i64,
         wanted: &Wanted<'_>,
     ) -> Result<Vec<Bucket>, StoreError> {
-        let heads: Vec<_> = history.days(level, day, day).collect();
-        for head in heads.into_iter().rev() {
+        let mut found: (u64, Vec<Bucket>) = (0, Vec::new());
+        for head in history.days(level, day, day) {
             let sums = self.wanted::<Bucket>(lane, head, wanted).await?;
-            if !sums.is_empty() {
-                return Ok(sums);
+            if sums.is_empty() {
+                continue;
             }
+            if head.place.part != found.0 {
+                found = (head.place.part, Vec::new());
+            }
+            found.1.extend(sums);
         }
-        Ok(Vec::new())
+        Ok(found.1)
     }
 
     /// The numbers of a series on a day, by time.

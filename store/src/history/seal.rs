@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! - A range ends where a record does, so every reading is sealed exactly once.
-//! - A segment holds readings of one day of arrival, in memory bounded by [`SEAL_READINGS`].
+//! - A segment holds readings of one day of arrival, in memory bounded by [`SEAL_READINGS`] and
+//!   [`SEAL_BYTES`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -13,8 +14,11 @@ use twin_core::TwinId;
 use twin_core::history::{Tend, Tended};
 use twin_core::store::StoreError;
 
-use super::{Level, PackedBlock, Place, SegmentWriter, Step, day_of};
-use crate::codec::{self, Filler, SealedReading, SeriesName, SeriesParts};
+use super::heads::{Level, Place};
+use super::settle::is_over;
+use super::writer::{PackedBlock, Target};
+use super::{Step, day_of};
+use crate::codec::{self, Filler, Row as _, SealedReading, SeriesName, SeriesParts};
 use crate::engine::variables;
 use crate::follow::located;
 use crate::load::{ended_key, read_ended};
@@ -24,6 +28,8 @@ use crate::tables::ENDED;
 
 /// A segment takes no further record once it has so many readings.
 const SEAL_READINGS: usize = 200_000;
+/// Nor once its values that are no numbers have so many bytes.
+const SEAL_BYTES: usize = 64 << 20;
 /// So many segments of one size become one of the next.
 const FAN: usize = 8;
 /// Twins whose earlier lives are looked up at once.
@@ -37,6 +43,7 @@ struct Range {
     /// Series by their index in the record that is read.
     here: Vec<u32>,
     rows: Vec<(u32, SealedReading)>,
+    bytes: usize,
     /// Day of arrival of all.
     day: Option<i64>,
     /// A record arrived on another day: the range ends before it.
@@ -63,6 +70,7 @@ impl Range {
 
     fn push(&mut self, series: usize, reading: SealedReading) {
         if !self.ends {
+            self.bytes += reading.weight();
             self.rows.push((self.here[series], reading));
         }
     }
@@ -153,13 +161,13 @@ impl SurrealStore {
                 part: sealed,
                 tier: 0,
             };
-            let table = Level::Recent.table(day, day, "");
-            let mut writer = SegmentWriter::new(self, tend.lane, place, &table, &"".into(), next);
+            let _writing = self.history.recent.lock().await;
+            let mut writer = self.target(tend).segment(place, &"".into(), next);
             for block in packed {
                 writer.push(block).await?;
             }
             let step = Step {
-                add: writer.finish().await?.into_iter().collect(),
+                add: writer.finish().await?,
                 sealed: Some(next),
                 ..Step::default()
             };
@@ -169,7 +177,16 @@ impl SurrealStore {
         }
     }
 
-    /// Merges segments of every day of arrival as far as they are many.
+    fn target<'a>(&'a self, tend: &Tend<'a>) -> Target<'a> {
+        Target {
+            store: self,
+            lane: tend.lane,
+            epoch: tend.epoch,
+            today: day_of(tend.now),
+        }
+    }
+
+    /// Merges segments of every day of arrival that is not over, as far as they are many.
     pub(super) async fn merge_all(
         &self,
         tend: &Tend<'_>,
@@ -178,6 +195,7 @@ impl SurrealStore {
         let history = self.lane_history(tend.lane).await?;
         let days: BTreeSet<i64> = (history.of(Level::Recent))
             .map(|head| head.place.day)
+            .filter(|day| !is_over(*day, tend.now))
             .collect();
         for day in days {
             while self.merge_recent(tend, day, tended).await? {}
@@ -211,7 +229,7 @@ impl SurrealStore {
                     range.next = header.first;
                     return Ok(ControlFlow::Break(()));
                 }
-                if range.rows.len() >= SEAL_READINGS {
+                if range.rows.len() >= SEAL_READINGS || range.bytes >= SEAL_BYTES {
                     range.next = header.next();
                     return Ok(ControlFlow::Break(()));
                 }
@@ -271,33 +289,24 @@ impl SurrealStore {
             .rev()
             .take_while(|head| head.place.tier == tier);
         let alike = alike.count();
-        if alike < FAN {
-            return Ok(false);
-        }
         let heads = &heads[heads.len() - alike..];
-        let Some(first) = heads.first() else {
+        let blocks: u64 = heads.iter().map(|head| head.blocks).sum();
+        let Some(first) = heads.first().filter(|_| alike >= FAN) else {
             return Ok(false);
         };
+        if blocks > self.history.segment_blocks {
+            return Ok(false);
+        }
         let place = Place {
             tier: tier + 1,
             ..first.place
         };
-        let mut writer =
-            SegmentWriter::new(self, tend.lane, place, &first.table, &"".into(), last.next);
-        let mut merge = self.merge::<SealedReading>(tend.lane, heads).await?;
-        let mut filler = Filler::default();
-        while let Some(reading) = merge.next().await? {
-            let full = filler.push(merge.series(), reading);
-            if let Some(packed) = full.as_ref().and_then(PackedBlock::of) {
-                writer.push(packed).await?;
-            }
-        }
-        if let Some(packed) = filler.finish().as_ref().and_then(PackedBlock::of) {
-            writer.push(packed).await?;
-        }
-        tended.replaced += merge.replaced();
+        let _writing = self.history.recent.lock().await;
+        let segment = self.target(tend).segment(place, &"".into(), last.next);
+        let (add, replaced) = self.rewrite::<SealedReading>(segment, heads).await?;
+        tended.replaced += replaced;
         let step = Step {
-            add: writer.finish().await?.into_iter().collect(),
+            add,
             remove: heads.iter().map(|head| head.place).collect(),
             ..Step::default()
         };

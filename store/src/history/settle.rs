@@ -6,59 +6,34 @@
 //!
 //! # Invariants
 //! - A day of arrival is settled whole, in one step: its recent segments go as the days' parts come.
-//! - Memory is bounded by [`MAX_DAYS`] days that are written at once, two blocks each and more for
-//!   sums; more days take more passes.
+//! - Memory is bounded by [`MAX_DAYS`] days and parts of days that are written or read at once, two
+//!   blocks each and more for sums; more take more passes.
 //! - What retention would drop at once is counted and not written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use twin_core::history::{
-    Bucket, DAY_US, HOUR_US, MINUTE_US, Tend, Tended, gather, number, window_start,
+    Bucket, DAY_US, HOUR_US, MINUTE_US, Settle, Tended, gather, number, window_start,
 };
 use twin_core::store::StoreError;
 
-use super::{Head, Level, PackedBlock, Place, SegmentWriter, Step, day_of, expired};
-use crate::codec::{Filler, LastingReading, Row, SealedReading, SeriesName};
+use super::heads::{Head, LaneHistory, Level, Place};
+use super::merge::Merge;
+use super::retire::expired;
+use super::writer::{Filling, Target};
+use super::{Step, day_of};
+use crate::codec::{LastingReading, Row, SealedReading, SeriesName};
 use crate::surreal::SurrealStore;
 
 /// How long after its end a day of arrival is settled, microseconds: clocks are set back a little.
 const GRACE_US: i64 = 10 * MINUTE_US;
-/// Most days that are written in one pass.
+/// Most days that are written in one pass, each earlier part of one counted as another.
 const MAX_DAYS: usize = 400;
 /// Sums by minute are kept of a series where they are at most one for so many readings, and where an
 /// earlier part of the day may have some.
 const PER_MINUTE: usize = 2;
-
-/// A segment that is filled row by row.
-struct Filling<'a, R> {
-    filler: Filler<R>,
-    writer: SegmentWriter<'a>,
-}
-
-impl<'a, R: Row> Filling<'a, R> {
-    fn new(writer: SegmentWriter<'a>) -> Self {
-        Self {
-            filler: Filler::default(),
-            writer,
-        }
-    }
-
-    async fn push(&mut self, series: &SeriesName, row: R) -> Result<(), StoreError> {
-        let full = self.filler.push(series, row);
-        match full.as_ref().and_then(PackedBlock::of) {
-            Some(packed) => self.writer.push(packed).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn finish(mut self) -> Result<Option<(Head, Vec<u8>)>, StoreError> {
-        if let Some(packed) = self.filler.finish().as_ref().and_then(PackedBlock::of) {
-            self.writer.push(packed).await?;
-        }
-        self.writer.finish().await
-    }
-}
 
 /// What is written of one day.
 struct Day<'a> {
@@ -66,8 +41,8 @@ struct Day<'a> {
     readings: BTreeMap<Arc<str>, Filling<'a, LastingReading>>,
     minutes: Filling<'a, Bucket>,
     hours: Filling<'a, Bucket>,
-    /// Parts of the day that were settled before.
-    earlier: Vec<Arc<Head>>,
+    /// Parts of the day that were settled before, if there are any.
+    earlier: Option<Merge<'a, LastingReading>>,
 }
 
 /// What is summed up: a series on a day.
@@ -77,8 +52,9 @@ struct Sums {
     rows: usize,
     minutes: Vec<Bucket>,
     hours: Vec<Bucket>,
-    /// The numbers themselves, where earlier parts have others to be put between them.
-    points: Vec<(i64, f64)>,
+    /// The values themselves, where earlier parts have others to be put between them; `None` for one
+    /// that is no number.
+    points: Vec<(i64, Option<f64>)>,
 }
 
 impl Sums {
@@ -101,40 +77,11 @@ impl Sums {
     }
 }
 
-/// Where what is settled goes.
-#[derive(Clone, Copy)]
-struct Target<'a> {
-    store: &'a SurrealStore,
-    lane: &'a str,
+/// What one settling has in hand.
+pub(super) struct Settling<'a> {
+    to: Target<'a>,
     part: u64,
     next: u64,
-    today: i64,
-}
-
-impl<'a> Target<'a> {
-    fn filling<R: Row>(
-        self,
-        level: Level,
-        day: i64,
-        class: &Arc<str>,
-        tier: u64,
-    ) -> Filling<'a, R> {
-        let place = Place {
-            level,
-            day,
-            part: self.part,
-            tier,
-        };
-        let table = level.table(day, self.today, class);
-        Filling::new(SegmentWriter::new(
-            self.store, self.lane, place, &table, class, self.next,
-        ))
-    }
-}
-
-/// What one settling has in hand.
-struct Settling<'a> {
-    to: Target<'a>,
     /// Number of each class that has tables of its own.
     tiers: BTreeMap<Arc<str>, u64>,
     days: BTreeMap<i64, Day<'a>>,
@@ -142,18 +89,53 @@ struct Settling<'a> {
     before: BTreeMap<i64, Vec<Arc<Head>>>,
 }
 
+/// Begins a segment of a part of a day.
+fn filling<'a, R: Row>(
+    to: Target<'a>,
+    part: u64,
+    next: u64,
+    (level, day, tier): (Level, i64, u64),
+    class: &Arc<str>,
+) -> Filling<'a, R> {
+    let place = Place {
+        level,
+        day,
+        part,
+        tier,
+    };
+    Filling::new(to.segment(place, class, next))
+}
+
 impl<'a> Settling<'a> {
+    /// Writes a further part of days; of some there were parts `before`.
+    pub(super) fn new(
+        to: Target<'a>,
+        part: u64,
+        next: u64,
+        before: BTreeMap<i64, Vec<Arc<Head>>>,
+    ) -> Self {
+        Self {
+            to,
+            part,
+            next,
+            tiers: BTreeMap::new(),
+            days: BTreeMap::new(),
+            before,
+        }
+    }
+
     fn day(&mut self, day: i64) -> &mut Day<'a> {
-        let (to, before) = (self.to, &mut self.before);
+        let (to, part, next) = (self.to, self.part, self.next);
+        let before = &mut self.before;
         self.days.entry(day).or_insert_with(|| Day {
             readings: BTreeMap::new(),
-            minutes: to.filling(Level::Minutes, day, &"".into(), 0),
-            hours: to.filling(Level::Hours, day, &"".into(), 0),
-            earlier: before.remove(&day).unwrap_or_default(),
+            minutes: filling(to, part, next, (Level::Minutes, day, 0), &"".into()),
+            hours: filling(to, part, next, (Level::Hours, day, 0), &"".into()),
+            earlier: (before.remove(&day)).map(|heads| to.store.merge(to.lane, &heads)),
         })
     }
 
-    async fn reading(
+    pub(super) async fn reading(
         &mut self,
         series: &SeriesName,
         own: bool,
@@ -171,39 +153,35 @@ impl<'a> Settling<'a> {
         } else {
             0
         };
-        let to = self.to;
+        let (to, part, next) = (self.to, self.part, self.next);
         let readings = &mut self.day(day).readings;
         let filling = readings
             .entry(class)
-            .or_insert_with_key(|class| to.filling(Level::Day, day, class, tier));
+            .or_insert_with_key(|class| filling(to, part, next, (Level::Day, day, tier), class));
         filling.push(series, reading).await
     }
 
     /// Writes the sums of a series on a day.
     async fn sums(&mut self, mut sums: Sums) -> Result<(), StoreError> {
-        let Target { store, lane, .. } = self.to;
         let day = self.day(sums.day);
         // What an earlier part says of the series must not be taken for all there is.
-        let again = !sums.points.is_empty();
-        if again {
-            let mut points: BTreeMap<i64, f64> = BTreeMap::new();
-            for head in &day.earlier {
-                for row in store
-                    .rows_of::<LastingReading>(lane, head, &sums.series)
-                    .await?
-                {
-                    match number(&row.value) {
-                        Some(value) => points.insert(row.ts, value),
-                        None => points.remove(&row.ts),
-                    };
+        let again = match &mut day.earlier {
+            Some(earlier) if !sums.points.is_empty() => {
+                let rows = earlier.rows_of(&sums.series).await?;
+                let mut points: BTreeMap<i64, Option<f64>> = (rows.into_iter())
+                    .map(|(ts, row)| (ts, number(&row.value)))
+                    .collect();
+                points.extend(sums.points.drain(..));
+                (sums.rows, sums.minutes, sums.hours) = (0, Vec::new(), Vec::new());
+                for (ts, value) in points {
+                    if let Some(value) = value {
+                        sums.add(ts, value);
+                    }
                 }
+                true
             }
-            points.extend(sums.points.drain(..));
-            (sums.rows, sums.minutes, sums.hours) = (0, Vec::new(), Vec::new());
-            for (ts, value) in points {
-                sums.add(ts, value);
-            }
-        }
+            _ => false,
+        };
         for bucket in sums.hours {
             day.hours.push(&sums.series, bucket).await?;
         }
@@ -215,7 +193,7 @@ impl<'a> Settling<'a> {
         Ok(())
     }
 
-    async fn finish(self) -> Result<Vec<(Head, Vec<u8>)>, StoreError> {
+    pub(super) async fn finish(self) -> Result<Vec<(Head, Vec<u8>)>, StoreError> {
         let mut heads = Vec::new();
         for day in self.days.into_values() {
             for filling in day.readings.into_values() {
@@ -229,52 +207,54 @@ impl<'a> Settling<'a> {
 }
 
 impl SurrealStore {
-    /// Settles the days of arrival that are over.
-    pub(super) async fn settle(
+    /// Settles the days of arrival that are over, and puts late parts of days together.
+    pub(super) async fn settle_days(
         &self,
-        tend: &Tend<'_>,
-        today: i64,
+        settle: &Settle<'_>,
         tended: &mut Tended,
     ) -> Result<(), StoreError> {
-        loop {
-            let history = self.lane_history(tend.lane).await?;
-            let Some(first) = history.of(Level::Recent).next() else {
-                return Ok(());
+        while !settle.stop.load(Ordering::Relaxed) {
+            let history = self.lane_history(settle.lane).await?;
+            let first = history.of(Level::Recent).next();
+            let first = first.map(|head| head.place.day);
+            let Some(day) = first.filter(|day| is_over(*day, settle.now)) else {
+                return self.compact(settle, tended).await;
             };
-            let day = first.place.day;
-            if tend.now < (day + 1).saturating_mul(DAY_US).saturating_add(GRACE_US) {
-                return Ok(());
-            }
-            self.settle_day(tend, day, today, tended).await?;
+            self.settle_day(settle, day, tended).await?;
         }
+        Ok(())
     }
 
     async fn settle_day(
         &self,
-        tend: &Tend<'_>,
+        settle: &Settle<'_>,
         arrival: i64,
-        today: i64,
         tended: &mut Tended,
     ) -> Result<(), StoreError> {
-        let history = self.lane_history(tend.lane).await?;
-        let recent: Vec<_> = history
+        let history = self.lane_history(settle.lane).await?;
+        let mut recent: Vec<_> = history
             .days(Level::Recent, arrival, arrival)
             .cloned()
             .collect();
+        recent.sort_by_key(|head| head.place.part);
         let mut step = Step {
             remove: recent.iter().map(|head| head.place).collect(),
             ..Step::default()
         };
-        let days = self.days_of(tend.lane, &recent).await?;
-        for days in days.chunks(MAX_DAYS) {
-            step.add
-                .extend(self.settle_pass(tend, &recent, days, today, tended).await?);
+        let days = self.days_of(settle.lane, &recent).await?;
+        for days in passes(&days, &history) {
+            let written = self.settle_pass(settle, &recent, days, tended).await?;
+            let Some(written) = written else {
+                return Ok(()); // Told to stop: what nothing names is not there.
+            };
+            step.add.extend(written);
         }
-        self.step(tend.lane, tend.epoch, step).await?;
-        let tables: BTreeSet<Arc<str>> =
-            recent.iter().map(|head| Arc::clone(&head.table)).collect();
-        self.drop_unnamed(&tables.into_iter().collect::<Vec<_>>())
-            .await?;
+        self.step(settle.lane, settle.epoch, step).await?;
+        // What is being sealed into one of these tables is not named yet.
+        let _alone = self.history.recent.lock().await;
+        let first = Level::Recent.table(arrival, arrival, "", 0);
+        let tables = self.history.tables_from(&first);
+        self.drop_unnamed(settle.lane, settle.epoch, tables).await?;
         Ok(())
     }
 
@@ -300,20 +280,19 @@ impl SurrealStore {
         Ok(days.into_iter().collect())
     }
 
-    /// Writes what recent segments say of some days; days come in order.
+    /// Writes what recent segments say of some days; days come in order. `None` if it was to stop.
     async fn settle_pass(
         &self,
-        tend: &Tend<'_>,
+        settle: &Settle<'_>,
         recent: &[Arc<Head>],
         days: &[i64],
-        today: i64,
         tended: &mut Tended,
-    ) -> Result<Vec<(Head, Vec<u8>)>, StoreError> {
+    ) -> Result<Option<Vec<(Head, Vec<u8>)>>, StoreError> {
         let (Some(first), Some(last)) = (days.first(), days.last()) else {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         };
         let retention = self.history.retention();
-        let history = self.lane_history(tend.lane).await?;
+        let history = self.lane_history(settle.lane).await?;
         let mut before: BTreeMap<i64, Vec<Arc<Head>>> = BTreeMap::new();
         for head in history.days(Level::Day, *first, *last) {
             before
@@ -321,27 +300,27 @@ impl SurrealStore {
                 .or_default()
                 .push(Arc::clone(head));
         }
-        let mut settling = Settling {
-            to: Target {
-                store: self,
-                lane: tend.lane,
-                part: (history.next_part()).max(recent.first().map_or(0, |head| head.place.part)),
-                next: recent.last().map_or(0, |head| head.next),
-                today,
-            },
-            tiers: BTreeMap::new(),
-            days: BTreeMap::new(),
-            before,
+        let to = Target {
+            store: self,
+            lane: settle.lane,
+            epoch: settle.epoch,
+            today: day_of(settle.now),
         };
-        let mut merge = self.merge::<SealedReading>(tend.lane, recent).await?;
+        let part = (history.next_part()).max(recent.first().map_or(0, |head| head.place.part));
+        let next = recent.last().map_or(0, |head| head.next);
+        let mut settling = Settling::new(to, part, next, before);
+        let mut merge = self.merge::<SealedReading>(settle.lane, recent);
         let mut sums: Option<Sums> = None;
         while let Some(reading) = merge.next().await? {
+            if settle.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             let day = day_of(reading.ts);
             if day < *first || day > *last {
                 continue;
             }
             let series = merge.series();
-            if expired(day, today, retention.of(&series.class)) {
+            if expired(day, settle.passed, retention.of(&series.class)) {
                 tended.expired += 1;
                 continue;
             }
@@ -354,9 +333,12 @@ impl SurrealStore {
                 }
                 sums = Some(Sums::of(series, day));
             }
-            if let (Some(sums), Some(value)) = (&mut sums, number(&reading.value)) {
-                sums.add(reading.ts, value);
-                if !settling.day(day).earlier.is_empty() {
+            if let Some(sums) = &mut sums {
+                let value = number(&reading.value);
+                if let Some(value) = value {
+                    sums.add(reading.ts, value);
+                }
+                if settling.day(day).earlier.is_some() {
                     sums.points.push((reading.ts, value));
                 }
             }
@@ -368,6 +350,32 @@ impl SurrealStore {
             settling.sums(done).await?;
         }
         tended.replaced += merge.replaced();
-        settling.finish().await
+        settling.finish().await.map(Some)
     }
+}
+
+/// Whether a day of arrival is over, so that it is settled and nothing else.
+pub(super) fn is_over(day: i64, now: i64) -> bool {
+    now >= (day.saturating_add(1))
+        .saturating_mul(DAY_US)
+        .saturating_add(GRACE_US)
+}
+
+/// Days in order, cut into what is settled in one pass.
+fn passes<'a>(mut days: &'a [i64], history: &LaneHistory) -> Vec<&'a [i64]> {
+    let mut passes = Vec::new();
+    while !days.is_empty() {
+        let (mut weight, mut count) = (0, 0);
+        while let Some(day) = days.get(count) {
+            weight += 1 + history.days(Level::Day, *day, *day).count();
+            if count > 0 && weight > MAX_DAYS {
+                break;
+            }
+            count += 1;
+        }
+        let (pass, rest) = days.split_at(count);
+        passes.push(pass);
+        days = rest;
+    }
+    passes
 }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use store::{Keep, Retention, Settings, SurrealStore};
 use twin_core::history::{Bucket, DAY_US, HOUR_US, MINUTE_US, gather, number, window_start};
-use twin_core::store::Store;
+use twin_core::store::{Store, StoreError};
 use twin_core::{
     Commit, FollowEnd, Operation, Position, Principal, Put, Reading, Readings, Twin, TwinId,
 };
@@ -26,14 +26,30 @@ const SECOND: i64 = 1_000_000;
 thread_local! {
     /// Each test has its own time; its runtime lives on its thread.
     static NOW: AtomicI64 = const { AtomicI64::new(START) };
+    static STEADY: AtomicI64 = const { AtomicI64::new(0) };
 }
 
 fn now() -> i64 {
     NOW.with(|now| now.load(Ordering::Relaxed))
 }
 
+fn steady() -> Duration {
+    Duration::from_micros(
+        STEADY
+            .with(|steady| steady.load(Ordering::Relaxed))
+            .cast_unsigned(),
+    )
+}
+
+/// Time passes; below 0 the clock is set back.
 fn advance(by: i64) {
-    NOW.with(|now| now.fetch_add(by, Ordering::Relaxed));
+    set_clock(now() + by);
+    STEADY.with(|steady| steady.fetch_add(by.max(0), Ordering::Relaxed));
+}
+
+/// Somebody sets the clock.
+fn set_clock(to: i64) {
+    NOW.with(|now| now.store(to, Ordering::Relaxed));
 }
 
 struct World {
@@ -50,13 +66,15 @@ async fn open(
     folder: &tempfile::TempDir,
     ontology: &Arc<Ontology>,
     settings: &Settings,
+    every: Option<Duration>,
 ) -> (Arc<SurrealStore>, Twin) {
     let url = format!("rocksdb://{}", folder.path().display());
     let opened = SurrealStore::open(&url, "rw", Arc::clone(ontology), settings.clone()).await;
     let store = Arc::new(opened.unwrap());
     let settings = twin_core::Settings {
         clock: now,
-        tend_every: None,
+        steady,
+        tend_every: every,
         ..twin_core::Settings::default()
     };
     let shared = Arc::clone(&store) as Arc<dyn Store>;
@@ -66,10 +84,10 @@ async fn open(
 
 impl World {
     async fn new(settings: Settings) -> Self {
-        NOW.with(|now| now.store(START, Ordering::Relaxed));
+        set_clock(START);
         let folder = tempfile::tempdir().unwrap();
         let ontology = ontology();
-        let (store, twin) = open(&folder, &ontology, &settings).await;
+        let (store, twin) = open(&folder, &ontology, &settings, None).await;
         Self {
             folder,
             ontology,
@@ -81,9 +99,14 @@ impl World {
     }
 
     async fn restart(&mut self) {
+        self.restart_tending(None).await;
+    }
+
+    /// Starts again, and tends at such intervals by itself.
+    async fn restart_tending(&mut self, every: Option<Duration>) {
         self.twin.close().await;
         self.store.close().await.unwrap();
-        (self.store, self.twin) = open(&self.folder, &self.ontology, &self.settings).await;
+        (self.store, self.twin) = open(&self.folder, &self.ontology, &self.settings, every).await;
     }
 
     async fn commit(&self, operation: Operation) {
@@ -219,6 +242,13 @@ impl World {
         self.twin.tend().await.unwrap();
     }
 
+    /// Tends until what the clock shows now is believed.
+    async fn believe(&self) {
+        self.tend().await;
+        advance(HOUR_US);
+        self.tend().await;
+    }
+
     async fn heads(&self) -> usize {
         let none = serde_json::Map::new();
         let text = "SELECT VALUE id FROM _segment";
@@ -280,8 +310,12 @@ fn step() -> impl Strategy<Value = Step> {
 
 const TWINS: [&str; 3] = ["rw:facility:1", "rw:facility:2", "rw:facility:20"];
 
-async fn run(steps: Vec<Step>) {
-    let mut world = World::new(Settings::default()).await;
+async fn run(steps: Vec<Step>, segment_blocks: u64) {
+    let settings = Settings {
+        segment_blocks,
+        ..Settings::default()
+    };
+    let mut world = World::new(settings).await;
     for twin in TWINS {
         world.create(twin).await;
     }
@@ -347,11 +381,16 @@ fn history_says_what_the_readings_said_whatever_happens_between() {
         .enable_all()
         .build()
         .unwrap();
+    // Segments that end after a block or a few, too.
+    let sizes = prop_oneof![Just(1_u64), Just(3), Just(16_384)];
     TestRunner::new(config)
-        .run(&prop::collection::vec(step(), 1..25), |steps| {
-            runtime.block_on(run(steps));
-            Ok(())
-        })
+        .run(
+            &(prop::collection::vec(step(), 1..25), sizes),
+            |(steps, size)| {
+                runtime.block_on(run(steps, size));
+                Ok(())
+            },
+        )
         .unwrap();
 }
 
@@ -373,7 +412,7 @@ async fn many_segments_become_few_and_a_day_settles_into_one() {
     world.create("rw:facility:1").await;
     let first = START / DAY_US;
     for said in minutes(first).chunks(24) {
-        NOW.with(|now| now.store(said.last().unwrap().0, Ordering::Relaxed));
+        set_clock(said.last().unwrap().0);
         world.record("rw:facility:1", "pm25", said).await;
         world.tend().await;
     }
@@ -466,12 +505,12 @@ async fn retention_drops_whole_tables_and_keeps_sums_longer() {
     world.create("rw:facility:1").await;
     let first = START / DAY_US;
     for day in [0, 45, 80] {
-        NOW.with(|now| now.store((first + day + 1) * DAY_US - 1, Ordering::Relaxed));
+        set_clock((first + day + 1) * DAY_US - 1);
         world
             .record("rw:facility:1", "pm25", &minutes(first + day))
             .await;
         advance(DAY_US);
-        world.tend().await;
+        world.believe().await;
     }
     // All of November's days are more than 40 days ago; January's is not.
     let tables = world.tables("_day_").await;
@@ -511,7 +550,7 @@ async fn a_class_may_keep_its_readings_for_another_time() {
     };
     let mut world = World::new(settings).await;
     world.create("rw:facility:1").await;
-    NOW.with(|now| now.store(START + DAY_US - 1, Ordering::Relaxed));
+    set_clock(START + DAY_US - 1);
     world
         .record("rw:facility:1", "pm25", &minutes(START / DAY_US))
         .await;
@@ -520,7 +559,7 @@ async fn a_class_may_keep_its_readings_for_another_time() {
     assert_eq!(world.tables("_day_").await, ["_day_2026_11_HealthFacility"]);
     world.check().await;
     advance(DAY_US);
-    world.tend().await;
+    world.believe().await;
     assert!(world.tables("_day_").await.is_empty());
 }
 
@@ -598,4 +637,173 @@ async fn damaged_history_is_found_and_located() {
     let found = &report.findings[0].what;
     assert!(found.contains("_recent_2026_11_21:['main'"), "{found}");
     store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn sealing_and_settling_run_beside_each_other() {
+    let mut world = World::new(Settings::default()).await;
+    for twin in TWINS {
+        world.create(twin).await;
+    }
+    // Whatever waits gives way to them, and the clock is set back now and then.
+    world.restart_tending(Some(Duration::from_millis(1))).await;
+    for i in 0..60 {
+        let by = if i % 7 == 6 { -DAY_US } else { 5 * HOUR_US };
+        advance(by);
+        for twin in TWINS {
+            let times = (0..200).map(|n| now() - n * 3 * SECOND);
+            let said = times.map(|ts| (ts, Value::Double((ts / SECOND % 1_000) as f64)));
+            let said: Vec<_> = said.collect();
+            world.record(twin, "pm25", &said).await;
+        }
+    }
+    advance(2 * DAY_US);
+    world.tend().await;
+    world.restart().await;
+    world.tend().await;
+    assert!(world.tables("_recent_").await.is_empty());
+    world.check().await;
+}
+
+#[tokio::test]
+async fn a_writer_that_lost_its_lane_writes_no_history() {
+    let mut world = World::new(Settings::default()).await;
+    world.create("rw:facility:1").await;
+    advance(HOUR_US);
+    let said = [(START, Value::Double(1.0))];
+    world.record("rw:facility:1", "pm25", &said).await;
+    world.tend().await;
+    let shared = Arc::clone(&world.store) as Arc<dyn Store>;
+    let settings = twin_core::Settings {
+        clock: now,
+        steady,
+        tend_every: None,
+        ..twin_core::Settings::default()
+    };
+    let successor = Twin::open(shared, Arc::clone(&world.ontology), settings);
+    let successor = successor.await.unwrap();
+    advance(2 * DAY_US);
+    let refused = world.twin.tend().await;
+    assert!(
+        matches!(refused, Err(StoreError::Fenced { .. })),
+        "{refused:?}"
+    );
+    assert!(world.tables("_day_").await.is_empty());
+    world.twin = successor;
+    world.tend().await;
+    assert_eq!(world.tables("_day_").await.len(), 1);
+    world.check().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_and_back_drops_nothing() {
+    let settings = Settings {
+        retention: Retention {
+            readings: Some(10),
+            classes: BTreeMap::new(),
+            sums: Some(10),
+        },
+        journal: Keep {
+            bytes: None,
+            time: Some(Duration::from_hours(240)),
+        },
+        ..Settings::default()
+    };
+    let mut world = World::new(settings).await;
+    world.create("rw:facility:1").await;
+    set_clock(START + DAY_US - 1);
+    world
+        .record("rw:facility:1", "pm25", &minutes(START / DAY_US))
+        .await;
+    advance(DAY_US);
+    world.believe().await;
+    let tables = world.tables("_").await;
+    let real = now();
+    set_clock(real + 400 * DAY_US);
+    let late = [(START + 1, Value::Double(2.0))];
+    world.record("rw:facility:1", "pm25", &late).await;
+    advance(HOUR_US - SECOND);
+    world.tend().await;
+    advance(2 * DAY_US - 3 * HOUR_US);
+    set_clock(real + HOUR_US);
+    let tended = world.twin.tend().await.unwrap();
+    assert_eq!((tended.dropped, tended.expired), (0, 0));
+    for table in tables.iter().filter(|table| !table.starts_with("_latest")) {
+        assert!(world.tables(table).await.contains(table), "{table}");
+    }
+    world.check().await;
+    // What has really passed goes all the same.
+    set_clock(real + 60 * DAY_US);
+    world.believe().await;
+    world.believe().await;
+    assert!(world.tables("_day_2026").await.is_empty());
+}
+
+#[tokio::test]
+async fn late_parts_of_a_day_become_one() {
+    let mut world = World::new(Settings::default()).await;
+    for twin in TWINS {
+        world.create(twin).await;
+    }
+    set_clock(START + DAY_US - 1);
+    let day = minutes(START / DAY_US);
+    world.record(TWINS[0], "pm25", &day).await;
+    world
+        .record(TWINS[1], "status", &[(START, Value::Text("on".into()))])
+        .await;
+    for late in 0..40_i64 {
+        advance(DAY_US);
+        // The same times again and again: the latest part counts.
+        let said = |n: i64| {
+            (
+                START + (late % 5 + n) * MINUTE_US,
+                Value::Double((late * n) as f64),
+            )
+        };
+        let said: Vec<_> = (0..3).map(said).collect();
+        world.record(TWINS[late as usize % 3], "pm25", &said).await;
+        let status = Value::Text(format!("late {late}").into());
+        world.record(TWINS[1], "status", &[(START, status)]).await;
+        world.tend().await;
+        assert!(world.heads().await <= 3 * 8 + 2, "{late}");
+    }
+    advance(DAY_US);
+    world.tend().await;
+    world.check().await;
+    world.restart().await;
+    world.check().await;
+}
+
+#[tokio::test]
+async fn tables_that_a_killed_process_left_go_with_the_next_start() {
+    let settings = Settings {
+        journal: Keep {
+            bytes: Some(1),
+            time: None,
+        },
+        ..Settings::default()
+    };
+    let mut world = World::new(settings).await;
+    world.create("rw:facility:1").await;
+    advance(HOUR_US);
+    for i in 0..3 {
+        let said = [(START + i, Value::Double(1.0))];
+        world.record("rw:facility:1", "pm25", &said).await;
+    }
+    world.tend().await;
+    world.twin.close().await;
+    world.store.close().await.unwrap();
+    // Taken off the list, and not dropped.
+    let left = "CREATE _journal:['main', 1] SET data = <bytes>'x'; \
+                CREATE _journal_main_2:['main', 2] SET data = <bytes>'x'; \
+                CREATE _day_2020_01:['main', 0, 0, 0, 0] SET data = <bytes>'x'";
+    tamper(world.folder.path(), left).await;
+    let opened = reopen(world.folder.path(), &world.ontology).await;
+    opened.close().await.unwrap();
+    world.restart().await;
+    let tables = world.tables("_journal").await;
+    assert_eq!(tables.len(), 1, "{tables:?}");
+    assert_ne!(tables, ["_journal"]);
+    assert!(world.tables("_day_").await.is_empty());
+    world.check().await;
 }

@@ -1,9 +1,12 @@
 //! How long commits take; run by hand with `--ignored --nocapture`.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ontology::Value;
 use serde_json::json;
+use surrealdb::Surreal;
+use surrealdb::engine::local::{Db, RocksDb};
+use surrealdb::types::{Array, Bytes, Object, RecordId, Value};
 use twin_core::store::Store as _;
 use twin_core::{Event, RowWrite, TwinState};
 
@@ -156,7 +159,7 @@ async fn commits() {
                     &name,
                     "pm25",
                     i64::from(i),
-                    Value::Double(31.4),
+                    ontology::Value::Double(31.4),
                 );
             }
             let start = Instant::now();
@@ -176,4 +179,82 @@ async fn commits() {
         start.elapsed()
     );
     store.close().await.unwrap();
+}
+
+/// Bytes of the files of a folder.
+fn disk(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    files
+        .map(|file| file.metadata().map_or(0, |m| m.len()))
+        .sum()
+}
+
+/// Most and present memory of this process, as the system tells it.
+fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let lines = status
+        .lines()
+        .filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures, proves nothing"]
+async fn dropped_tables() {
+    for rows in [8_192_u64, 16_384, 50_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let db: Surreal<Db> = Surreal::new::<RocksDb>(folder.path().to_str().unwrap())
+            .await
+            .unwrap();
+        db.use_ns("twin").use_db("rw").await.unwrap();
+        let mut seed = 7_u64;
+        for first in (0..rows).step_by(64) {
+            let rows: Vec<Value> = (first..(first + 64).min(rows))
+                .map(|i| {
+                    let noise = std::iter::repeat_with(|| {
+                        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        seed.to_le_bytes()
+                    });
+                    let data: Vec<u8> = noise.take(1_024).flatten().collect();
+                    let mut row = Object::new();
+                    row.insert("id", Value::RecordId(RecordId::new("_day", i as i64)));
+                    row.insert("data", Value::Bytes(Bytes::from(data)));
+                    Value::Object(row)
+                })
+                .collect();
+            let insert = db.query("INSERT INTO _day $rows RETURN NONE");
+            let rows = Value::Array(Array::from(rows));
+            insert.bind(("rows", rows)).await.unwrap().check().unwrap();
+        }
+        println!(
+            "{rows} rows: {} MB, {}",
+            disk(folder.path()) >> 20,
+            memory()
+        );
+        let start = Instant::now();
+        db.query("REMOVE TABLE _day")
+            .await
+            .unwrap()
+            .check()
+            .unwrap();
+        println!("  dropped in {:?}, {}", start.elapsed(), memory());
+        for _ in 0..4 {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            println!(
+                "  after {:?}: {} MB",
+                start.elapsed(),
+                disk(folder.path()) >> 20
+            );
+        }
+        let start = Instant::now();
+        let text = "DEFINE TABLE _day; ALTER TABLE _day COMPACT; REMOVE TABLE _day";
+        db.query(text).await.unwrap().check().unwrap();
+        println!(
+            "  compacted in {:?}: {} MB",
+            start.elapsed(),
+            disk(folder.path()) >> 20
+        );
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        println!("  then: {} MB", disk(folder.path()) >> 20);
+    }
 }
