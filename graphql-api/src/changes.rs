@@ -9,6 +9,7 @@
 //!   asked for.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -115,23 +116,22 @@ impl Changes {
     /// Writes what is watched of a group from an offset on, as far as may be written ahead.
     fn write(&mut self, group: &Arc<Group>, from: u64) -> Result<(), Fault> {
         let ontology = Arc::clone(&self.service.inner.api.ontology);
-        let recorders = Recorders::of(group);
-        let mut events = Vec::new();
-        let mut next = from;
-        while next < group.next && events.len() < MAX_EVENTS_AHEAD {
-            let event = event(group, &recorders, next);
-            next += 1;
-            let watched = event
-                .as_ref()
-                .and_then(|event| event.subject.twin())
-                .is_some_and(|(id, class)| self.watch.admits(&ontology, id, class));
-            if watched {
-                events.extend(event);
+        let mut watched = Vec::new();
+        let mut next = group.next;
+        for event in events(group, from..group.next) {
+            let here = event.next;
+            let twin = event.subject.twin();
+            if twin.is_some_and(|(id, class)| self.watch.admits(&ontology, id, class)) {
+                watched.push(event);
+                if watched.len() >= MAX_EVENTS_AHEAD {
+                    next = here;
+                    break;
+                }
             }
         }
-        let bodies = self.body(&events)?;
+        let bodies = self.body(&watched)?;
         // What was not written for its size comes next time.
-        if let Some(unwritten) = events.get(bodies.len()) {
+        if let Some(unwritten) = watched.get(bodies.len()) {
             next = unwritten.next - 1;
         }
         self.written.extend(bodies);
@@ -172,6 +172,12 @@ fn unreadable(end: &FollowEnd) -> Fault {
             "changes cannot be followed: {end}; subscribe again after the position of the last event"
         ),
     )
+}
+
+/// What happened at these offsets of a group, in order.
+pub(crate) fn events(group: &Group, offsets: Range<u64>) -> impl Iterator<Item = Event<'_>> {
+    let recorders = Recorders::of(group);
+    offsets.filter_map(move |offset| event(group, &recorders, offset))
 }
 
 /// Who recorded each reading of a group.

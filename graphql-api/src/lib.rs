@@ -3,6 +3,7 @@
 //! ```text
 //! POST /graphql ─► guard ─► frame (parse, validate) ─► exec ─► query: one View ─► JSON bytes
 //! /bulk ─────────► guard ─► lines ─► commits ─► a result for each line
+//! /log ──────────► guard ─► follow, line by line
 //! /graphql/ws ───►                                      ├───► mutation: commit, record
 //!                                                       └───► subscription: follow, event by event
 //! ```
@@ -22,9 +23,12 @@ mod exec;
 mod frame;
 mod http;
 pub mod limits;
+mod log;
 mod metrics;
 mod schema;
 mod service;
+#[cfg(test)]
+mod testing;
 
 pub use error::Code;
 pub use http::{router, router_with};

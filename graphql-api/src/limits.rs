@@ -126,3 +126,11 @@ pub const MAX_BULK_CHUNKS_AHEAD: usize = 4;
 pub const BULK_IDLE: Duration = Duration::from_mins(1);
 /// Longest time that a whole body may take.
 pub const MAX_BULK_TIME: Duration = Duration::from_hours(1);
+/// Most readers of `/log` at once. One that is far behind holds what it reads from the store
+/// ([`CATCH_UP_BYTES`](twin_core::CATCH_UP_BYTES)).
+pub const MAX_LOG_READERS: usize = 16;
+/// Bytes of lines of `/log` after which no further one is sent together with them. Of a reader that
+/// does not read two such chunks are held.
+pub const MAX_LOG_CHUNK_BYTES: usize = 256 << 10;
+/// How often a reader of `/log` to whom nothing is to be told gets a blank line.
+pub const LOG_KEEP_ALIVE: Duration = Duration::from_secs(15);

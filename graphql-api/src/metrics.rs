@@ -16,7 +16,9 @@ use tokio::sync::Semaphore;
 use twin_core::Twin;
 
 use crate::error::Code;
-use crate::limits::{MAX_BULKS, MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS};
+use crate::limits::{
+    MAX_BULKS, MAX_CONCURRENT_REQUESTS, MAX_LOG_READERS, MAX_SOCKETS, MAX_SUBSCRIPTIONS,
+};
 use crate::service::FiguresFn;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -47,6 +49,8 @@ pub(crate) struct Metrics {
     seconds: Histogram,
     refused: Counter,
     events: Counter,
+    log_lines: Counter,
+    log_readers_ended: Counter,
 }
 
 /// What is taken at once of what is bounded.
@@ -56,6 +60,7 @@ pub(crate) struct Places {
     pub(crate) sockets: Arc<Semaphore>,
     pub(crate) subscriptions: Arc<Semaphore>,
     pub(crate) bulks: Arc<Semaphore>,
+    pub(crate) log_readers: Arc<Semaphore>,
 }
 
 impl Metrics {
@@ -65,6 +70,8 @@ impl Metrics {
         let seconds = Histogram::new(exponential_buckets(50e-6, 3.0, 13));
         let refused = Counter::default();
         let events = Counter::default();
+        let log_lines = Counter::default();
+        let log_readers_ended = Counter::default();
         let mut registry = Registry::default();
         registry.register(
             "twin_graphql_requests",
@@ -86,6 +93,16 @@ impl Metrics {
             "Events that subscriptions were sent",
             events.clone(),
         );
+        registry.register(
+            "twin_log_lines",
+            "Lines that readers of /log were sent",
+            log_lines.clone(),
+        );
+        registry.register(
+            "twin_log_readers_ended",
+            "Readers of /log that were ended because they did not read",
+            log_readers_ended.clone(),
+        );
         registry.register_collector(Box::new(TwinCollector { twin, places }));
         if let Some(figures) = figures {
             registry.register_collector(Box::new(Figures(figures)));
@@ -96,7 +113,17 @@ impl Metrics {
             seconds,
             refused,
             events,
+            log_lines,
+            log_readers_ended,
         }
+    }
+
+    pub(crate) fn log_lines(&self, lines: u64) {
+        self.log_lines.inc_by(lines);
+    }
+
+    pub(crate) fn log_reader_ended(&self) {
+        self.log_readers_ended.inc();
     }
 
     pub(crate) fn event(&self) {
@@ -263,6 +290,7 @@ impl Collector for TwinCollector {
             sockets,
             subscriptions,
             bulks,
+            log_readers,
         } = &self.places;
         let taken = |places: &Semaphore, all: usize| gauge(all - places.available_permits());
         let gauges = [
@@ -282,6 +310,11 @@ impl Collector for TwinCollector {
                 "twin_bulks",
                 "Bodies of /bulk that are worked on",
                 taken(bulks, MAX_BULKS),
+            ),
+            (
+                "twin_log_readers",
+                "Readers of /log",
+                taken(log_readers, MAX_LOG_READERS),
             ),
             (
                 "twin_queue_requests",

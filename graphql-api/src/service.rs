@@ -20,8 +20,8 @@ use crate::error::{Code, Fault};
 use crate::exec::{self, Answer, Cost, Deed, Done, History, Turn, Variables};
 use crate::frame::{self, Document, Frame};
 use crate::limits::{
-    AFTER_PATIENCE, MAX_BULKS, MAX_CONCURRENT_REQUESTS, MAX_SOCKETS, MAX_SUBSCRIPTIONS,
-    REQUEST_TIMEOUT, ROOM_PATIENCE,
+    AFTER_PATIENCE, MAX_BULKS, MAX_CONCURRENT_REQUESTS, MAX_LOG_READERS, MAX_SOCKETS,
+    MAX_SUBSCRIPTIONS, REQUEST_TIMEOUT, ROOM_PATIENCE,
 };
 use crate::metrics::{Figure, Metrics, Places};
 use crate::schema::{self, SchemaError};
@@ -89,7 +89,9 @@ pub(crate) struct Inner {
     pub(crate) subscriptions: Arc<Semaphore>,
     /// Bodies of `/bulk` that may be worked on at once.
     pub(crate) bulks: Arc<Semaphore>,
-    /// Whether sockets and bodies have to end.
+    /// Readers of `/log` that there may be at once.
+    pub(crate) log_readers: Arc<Semaphore>,
+    /// Whether sockets, bodies and logs have to end.
     pub(crate) closing: watch::Sender<bool>,
     /// Who writes, as long as nobody has to say who asks.
     pub(crate) principal: Principal,
@@ -158,8 +160,10 @@ impl Service {
         let sockets = Arc::new(Semaphore::new(MAX_SOCKETS));
         let subscriptions = Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS));
         let bulks = Arc::new(Semaphore::new(MAX_BULKS));
+        let log_readers = Arc::new(Semaphore::new(MAX_LOG_READERS));
         let places = Places {
             bulks: Arc::clone(&bulks),
+            log_readers: Arc::clone(&log_readers),
             room: Arc::clone(&room),
             sockets: Arc::clone(&sockets),
             subscriptions: Arc::clone(&subscriptions),
@@ -178,6 +182,7 @@ impl Service {
                 sockets,
                 subscriptions,
                 bulks,
+                log_readers,
                 closing: watch::Sender::new(false),
                 principal,
             }),
@@ -457,6 +462,12 @@ async fn work<T: Send + 'static>(
     }
     let piece = tokio::task::spawn_blocking(move || piece(&prepared));
     piece.await.map_err(|error| ended_badly(&error))
+}
+
+/// Waits until the service closes.
+pub(crate) async fn closes(closing: &mut watch::Receiver<bool>) {
+    // An error says that the service is gone, and so is what it carried.
+    drop(closing.wait_for(|closing| *closing).await);
 }
 
 pub(crate) fn ended_badly(error: &tokio::task::JoinError) -> Fault {

@@ -130,6 +130,11 @@ impl Follower {
         }
     }
 
+    /// Name of the lane that is followed.
+    pub fn lane(&self) -> &Arc<str> {
+        &self.lane
+    }
+
     /// The offset that comes next.
     pub fn offset(&self) -> u64 {
         self.next

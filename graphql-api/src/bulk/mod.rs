@@ -30,7 +30,7 @@ use crate::limits::{
     BULK_IDLE, MAX_BULK_CHUNKS_AHEAD, MAX_BULK_GROUP_BYTES, MAX_BULK_GROUP_LINES, MAX_BULK_TIME,
     SEND_PATIENCE,
 };
-use crate::service::{Service, ended_badly};
+use crate::service::{Service, closes, ended_badly};
 
 /// One body under way.
 #[derive(Debug)]
@@ -299,10 +299,4 @@ impl Bulk {
         line.push(b'\n');
         self.send(line).await;
     }
-}
-
-/// Waits until the service closes.
-async fn closes(closing: &mut watch::Receiver<bool>) {
-    // An error says that the service is gone, and so are its requests.
-    drop(closing.wait_for(|closing| *closing).await);
 }

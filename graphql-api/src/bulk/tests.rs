@@ -4,29 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures_util::{Stream, stream};
-use ontology::{Ontology, Pack, Source};
 use tokio::sync::oneshot;
-use twin_core::memory::MemoryStore;
-use twin_core::{Settings, Twin};
 
 use super::*;
-use crate::service::Options;
-
-const MODEL: &str = r#"{"@context": "dtmi:dtdl:context;3", "@id": "dtmi:test:Place;1",
-    "@type": "Interface", "contents": []}"#;
-
-async fn service() -> Service {
-    let source = Source {
-        pack: Arc::new(Pack::named("test")),
-        file: "place.json".to_owned(),
-        text: MODEL.to_owned(),
-    };
-    let (ontology, _) = Ontology::compile(&[source]).unwrap_or_else(|p| panic!("{p}"));
-    let ontology = Arc::new(ontology);
-    let store = Arc::new(MemoryStore::new(Arc::clone(&ontology)));
-    let twin = Twin::open(store, ontology, Settings::default());
-    Service::new(twin.await.unwrap(), Options::default()).unwrap()
-}
+use crate::testing::service;
 
 fn start(service: &Service, body: Body, patience: Patience) -> mpsc::Receiver<Bytes> {
     let place = Arc::clone(&service.inner.bulks);

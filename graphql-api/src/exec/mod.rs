@@ -38,6 +38,7 @@ use self::plan::Planner;
 pub(crate) use self::run::write_json;
 use self::run::{Reported, Run, Step};
 use self::select::Ask;
+pub(crate) use self::values::untyped;
 pub(crate) use self::variables::Variables;
 pub(crate) use self::write::{Deed, Done, Turn, operation};
 use crate::api::Api;

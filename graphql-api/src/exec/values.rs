@@ -12,6 +12,24 @@ pub(crate) fn typed(schema: &Schema, json: &Json) -> Result<Value, Misfit> {
     schema.parse(&plain(schema, json))
 }
 
+/// A value as the API shows those of its schema: wide integers are texts.
+pub(crate) fn untyped(schema: &Schema, value: &Value) -> Json {
+    match (shown(schema), schema, value) {
+        (Shown::Scalar("BigInt"), _, Value::Int(number)) => number.to_string().into(),
+        (Shown::List(_), Schema::Array(element), Value::List(items)) => {
+            items.iter().map(|item| untyped(element, item)).collect()
+        }
+        (Shown::Object, Schema::Object(fields), Value::Object(values)) => {
+            let members = fields.iter().filter_map(|field| {
+                let value = values.get(&field.name)?;
+                Some((field.name.to_string(), untyped(&field.schema, value)))
+            });
+            Json::Object(members.collect())
+        }
+        _ => value.to_json(),
+    }
+}
+
 /// The model's form of a value: wide integers are texts in the API (`BigInt`) and numbers there.
 fn plain<'j>(schema: &Schema, json: &'j Json) -> Cow<'j, Json> {
     match (schema, json) {
@@ -56,6 +74,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn wide_integers_are_shown_as_texts_wherever_they_have_a_type() {
+        let field = |name: &str, schema| ontology::Field {
+            name: name.into(),
+            description: "".into(),
+            schema,
+        };
+        let schema = Schema::Object(Arc::new(vec![
+            field("long", Schema::Long),
+            field("list", Schema::Array(Arc::new(Schema::Long))),
+            field("map", Schema::Map(Arc::new(Schema::Long))),
+            field("narrow", Schema::Integer { min: 0, max: 9 }),
+        ]));
+        let given = json!({"long": 1, "list": [2], "map": {"a": 3}, "narrow": 4});
+        let value = schema.parse(&given).unwrap();
+        assert_eq!(
+            untyped(&schema, &value),
+            json!({"long": "1", "list": ["2"], "map": {"a": 3}, "narrow": 4})
+        );
+        assert_eq!(typed(&schema, &untyped(&schema, &value)).unwrap(), value);
+    }
 
     #[test]
     fn wide_integers_are_taken_as_texts_wherever_they_stand() {

@@ -3,18 +3,17 @@
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Deserialize;
 
-use super::guard::refused;
+use super::NDJSON;
+use super::guard::{refused, retry_later};
 use crate::bulk::Bulk;
 use crate::error::{Code, Fault};
 use crate::limits::MAX_BULKS;
 use crate::service::Service;
-
-const NDJSON: &str = "application/x-ndjson; charset=utf-8";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,11 +53,7 @@ pub(super) async fn post(
             "{MAX_BULKS} bodies are being worked on, and no more are taken (MAX_BULKS): try again \
              later"
         );
-        let fault = Fault::new(Code::Unavailable, message);
-        let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, &fault);
-        let headers = response.headers_mut();
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        return response;
+        return retry_later(&Fault::new(Code::Unavailable, message));
     };
     let mut results = Bulk::start(service, body, wanted.dry_run, place);
     let results = stream::poll_fn(move |context| {

@@ -139,10 +139,7 @@ pub(super) async fn room(
         drop(room);
         return response;
     }
-    let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, &no_room());
-    let headers = response.headers_mut();
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+    retry_later(&no_room())
 }
 
 /// Bounds the time of a whole request.
@@ -163,6 +160,14 @@ pub(super) fn refused(status: StatusCode, fault: &Fault) -> Response {
         "message": fault.message, "extensions": {"code": fault.code.as_str()}
     });
     (status, axum::Json(serde_json::json!({"errors": [error]}))).into_response()
+}
+
+/// A refusal of what may be asked again in a second.
+pub(super) fn retry_later(fault: &Fault) -> Response {
+    let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, fault);
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod console;
 mod graphql;
 mod guard;
 mod health;
+mod log;
 mod page;
 mod socket;
 
@@ -26,6 +27,9 @@ use crate::service::Service;
 
 /// Answers smaller than this are not worth compressing.
 const COMPRESS_ABOVE_BYTES: u16 = 4 << 10;
+
+/// Media type of JSON by the line.
+const NDJSON: &str = "application/x-ndjson; charset=utf-8";
 
 /// What our own pages may load: themselves, and nothing of anyone else.
 const CONTENT_POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' \
@@ -60,8 +64,12 @@ pub fn router_with(service: Service, others: Router) -> Router {
         .layer(from_fn(guard::announced_length))
         .layer(from_fn(guard::in_time))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)));
-    // Comes and goes by the line, so it bounds its own bytes and time, and nothing holds it back.
-    let streamed = Router::new().route("/bulk", post(bulk::post));
+    // What comes or goes by the line bounds its own bytes and time, and nothing holds it back;
+    // compressed only where nobody waits for a single line.
+    let log = get(log::get).layer(CompressionLayer::new().compress_when(log::is_finite));
+    let streamed = Router::new()
+        .route("/bulk", post(bulk::post))
+        .route("/log", log);
     answered
         .merge(streamed)
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))

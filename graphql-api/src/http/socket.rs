@@ -32,7 +32,7 @@ use crate::limits::{
     CLOSE_PATIENCE, INIT_PATIENCE, MAX_BODY_BYTES, MAX_OPERATION_ID_BYTES,
     MAX_OPERATIONS_PER_SOCKET, MAX_SOCKETS, PING_EVERY, REQUEST_TIMEOUT, SEND_PATIENCE,
 };
-use crate::service::{Question, Reply, Room, Service, no_room, too_slow};
+use crate::service::{Question, Reply, Room, Service, closes, no_room, too_slow};
 
 const PROTOCOL: &str = "graphql-transport-ws";
 /// The close code of a message that is too large.
@@ -344,11 +344,6 @@ impl Session {
         // A client that does not answer is cut off.
         drop(timeout(CLOSE_PATIENCE, goodbye).await);
     }
-}
-
-async fn closes(closing: &mut watch::Receiver<bool>) {
-    // An error says that the service is gone, which closes the twin, too.
-    drop(closing.wait_for(|closing| *closing).await);
 }
 
 fn twin_closes() -> End {

@@ -9,6 +9,7 @@ mod history;
 mod http;
 mod letters;
 mod lists;
+mod log;
 mod mutations;
 mod queries;
 mod schema;
