@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - A printed figure is the median of its runs, with the least and the greatest beside it.
-//! - `times` says how many times better the twin is than SurrealDB alone, and `of target` how
+//! - `times` says how many times better the twin is than who stands beside it, and `of target` how
 //!   much of the target is reached: above 1 and 100 % is better, whatever the unit.
 
 use serde_json::json;
@@ -178,8 +178,72 @@ pub(crate) static VILLAGE_GRAPHQL: Figure =
 pub(crate) static RESTART_NATION: Figure =
     figure("restart-nation", "restart, the nation", Unit::Seconds, None);
 
+pub(crate) static YEAR_RECORD: Figure = figure(
+    "year-record",
+    "readings/s, sealed and settled",
+    Unit::Rate,
+    None,
+);
+pub(crate) static YEAR_BYTES: Figure =
+    figure("year-bytes", "a reading on disk", Unit::Bytes, Some(2.0));
+pub(crate) static YEAR_BLOCKS: Figure = figure(
+    "year-blocks",
+    "of it blocks of history",
+    Unit::Bytes,
+    Some(2.0),
+);
+pub(crate) static YEAR_DAY: Figure = figure(
+    "year-day",
+    "a day of one series, p50",
+    Unit::Seconds,
+    Some(MILLI),
+);
+pub(crate) static YEAR_DAY_P99: Figure = figure(
+    "year-day-p99",
+    "a day of one series, p99",
+    Unit::Seconds,
+    Some(MILLI),
+);
+pub(crate) static YEAR_DAY_HTTP: Figure = figure(
+    "year-day-http",
+    "the same over HTTP, p50",
+    Unit::Seconds,
+    None,
+);
+pub(crate) static YEAR_DAY_HTTP_P99: Figure = figure(
+    "year-day-http-p99",
+    "the same over HTTP, p99",
+    Unit::Seconds,
+    None,
+);
+pub(crate) static YEAR_MONTH: Figure = figure(
+    "year-month",
+    "a month of 100 series by hour",
+    Unit::Seconds,
+    None,
+);
+pub(crate) static YEAR_MONTH_HTTP: Figure =
+    figure("year-month-http", "the same over HTTP", Unit::Seconds, None);
+pub(crate) static YEAR_CELLS: Figure = figure(
+    "year-cells",
+    "newest of all by cell",
+    Unit::Seconds,
+    Some(50.0 * MILLI),
+);
+pub(crate) static YEAR_CELLS_HTTP: Figure =
+    figure("year-cells-http", "the same over HTTP", Unit::Seconds, None);
+pub(crate) static YEAR_RETAINED: Figure = figure(
+    "year-retained",
+    "disk when readings are gone",
+    Unit::Bytes,
+    None,
+);
+pub(crate) static YEAR_BACK: Figure =
+    figure("year-back", "until the disk came back", Unit::Seconds, None);
+pub(crate) static YEAR_MEMORY: Figure = figure("year-memory", "most memory", Unit::Bytes, None);
+
 /// All figures, in the order of printing.
-pub(crate) static ALL: [&Figure; 26] = [
+pub(crate) static ALL: [&Figure; 40] = [
     &MEMORY,
     &RADIUS_MILLION,
     &NEAREST_MILLION,
@@ -206,12 +270,51 @@ pub(crate) static ALL: [&Figure; 26] = [
     &VILLAGE,
     &VILLAGE_GRAPHQL,
     &RESTART_NATION,
+    &YEAR_RECORD,
+    &YEAR_BYTES,
+    &YEAR_BLOCKS,
+    &YEAR_DAY,
+    &YEAR_DAY_P99,
+    &YEAR_DAY_HTTP,
+    &YEAR_DAY_HTTP_P99,
+    &YEAR_MONTH,
+    &YEAR_MONTH_HTTP,
+    &YEAR_CELLS,
+    &YEAR_CELLS_HTTP,
+    &YEAR_RETAINED,
+    &YEAR_BACK,
+    &YEAR_MEMORY,
 ];
+
+/// Who did the same work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Surreal,
+    Victoria,
+}
+
+impl Beside {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Surreal => "SurrealDB alone",
+            Self::Victoria => "VictoriaMetrics",
+        }
+    }
+
+    /// Its name in JSON.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Surreal => "surrealdb",
+            Self::Victoria => "victoriametrics",
+        }
+    }
+}
 
 /// How figures are printed: a table for people, a line of JSON each for programs.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) json: bool,
+    pub(crate) beside: Beside,
 }
 
 impl Output {
@@ -219,14 +322,20 @@ impl Output {
     pub(crate) fn head(&self, config: &Config, runs: u32, seconds: u32) {
         let store = &config.store;
         let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+        let (how, who) = match self.beside {
+            Beside::Surreal => (
+                format!(
+                    "Medians of {runs} runs of {:.1} s a side (least..greatest)",
+                    f64::from(seconds) / f64::from(runs)
+                ),
+                "Both sides",
+            ),
+            Beside::Victoria => ("One run".to_owned(), "The twin"),
+        };
         let said = format!(
-            "Medians of {runs} runs of {:.1} s a side (least..greatest); {cores} cores, load \
-             generators included. Both sides: RocksDB, sync of every commit, {} MiB block cache, \
-             {} write buffers of {} MiB.",
-            f64::from(seconds) / f64::from(runs),
-            store.block_cache_mib,
-            store.write_buffers,
-            store.write_buffer_mib,
+            "{how}; {cores} cores, load generators included. {who}: RocksDB, sync of every commit, \
+             {} MiB block cache, {} write buffers of {} MiB.",
+            store.block_cache_mib, store.write_buffers, store.write_buffer_mib,
         );
         if self.json {
             output::note(&said);
@@ -236,7 +345,7 @@ impl Output {
         output::line(&columns(
             "",
             "twin",
-            "SurrealDB alone",
+            self.beside.title(),
             "times",
             "target",
             "of target",
@@ -268,7 +377,7 @@ impl Output {
                 "unit": unit,
                 "data": data,
                 "twin": side(twin),
-                "surrealdb": other.map(side),
+                (self.beside.key()): other.map(side),
                 "times": times,
                 "target": figure.target,
                 "of_target": reached,
@@ -340,6 +449,7 @@ fn ratio(times: f64) -> String {
 fn text(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Rate => grouped(value),
+        Unit::Bytes if value < 100.0 => format!("{value:.2} B"),
         Unit::Bytes => format!("{} B", grouped(value)),
         Unit::Seconds => {
             let (scaled, unit) = match value {
@@ -389,6 +499,7 @@ mod tests {
         assert_eq!(text(Unit::Seconds, 0.012), "12.0 ms");
         assert_eq!(text(Unit::Seconds, 123.4), "123 s");
         assert_eq!(text(Unit::Bytes, 1_512.0), "1,512 B");
+        assert_eq!(text(Unit::Bytes, 1.234), "1.23 B");
     }
 
     #[test]

@@ -129,13 +129,22 @@ fn nanos(time: Duration) -> u64 {
 
 /// Bytes of memory that this process holds.
 pub(crate) fn resident_bytes() -> Result<u64, Failure> {
-    let failed = |why: String| Failure::failed(format!("/proc/self/status: {why}"));
-    let status =
-        std::fs::read_to_string("/proc/self/status").map_err(|error| failed(error.to_string()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    status_bytes("self", "VmRSS:")
+}
+
+/// Most bytes of memory that a process ever held; `self` is this one.
+pub(crate) fn peak_bytes(process: &str) -> Result<u64, Failure> {
+    status_bytes(process, "VmHWM:")
+}
+
+fn status_bytes(process: &str, name: &str) -> Result<u64, Failure> {
+    let path = format!("/proc/{process}/status");
+    let failed = |why: String| Failure::failed(format!("{path}: {why}"));
+    let status = std::fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kib.map(|kib| kib << 10)
-        .ok_or_else(|| failed("no VmRSS".to_owned()))
+        .ok_or_else(|| failed(format!("no {name}")))
 }
 
 #[cfg(test)]
@@ -157,5 +166,11 @@ mod tests {
             Ok(())
         });
         assert!(failed.await.is_err());
+    }
+
+    #[test]
+    fn a_process_holds_no_more_than_its_peak() {
+        assert!(resident_bytes().unwrap() <= peak_bytes("self").unwrap());
+        assert!(peak_bytes("none").is_err());
     }
 }

@@ -1,8 +1,9 @@
-//! `twin bench`: each figure with its data, and beside it the same work by SurrealDB alone.
+//! `twin bench`: each figure with its data, and beside it the same work by SurrealDB alone; the year
+//! of readings beside VictoriaMetrics.
 //!
 //! # Invariants
-//! - Both sides run in this process, one after the other in every run, on folders side by side,
-//!   with the engine settings of the configuration and a sync of every commit.
+//! - Both sides run one after the other in every run, on folders side by side. SurrealDB runs in this
+//!   process, with the engine settings of the configuration and a sync of every commit.
 //! - What is made up is the same in every run: seeds are constants.
 //! - Nothing is asserted about time; what is answered is checked, so that no side is fast by
 //!   being wrong.
@@ -19,13 +20,15 @@ mod readings;
 mod rwanda;
 mod stage;
 mod synthetic;
+mod web;
+mod year;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
-use self::figure::{Figure, Output};
+use self::figure::{Beside, Figure, Output};
 use self::folder::Folder;
 use self::stage::Stage;
 use crate::config::Config;
@@ -42,9 +45,19 @@ pub(crate) struct What {
     /// Runs of each measurement; the median is printed
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Only figures whose name holds this word
+    /// Only figures whose name holds this word; `year` takes minutes to hours and runs only by name
     #[arg(long, value_name = "WORD")]
     only: Option<String>,
+    #[command(flatten)]
+    year: year::Size,
+}
+
+impl What {
+    /// Whether the year is asked for, which then runs alone.
+    fn is_year(&self) -> bool {
+        let only = self.only.as_ref();
+        only.is_some_and(|word| word.starts_with(year::WORD))
+    }
 }
 
 /// What every measurement needs to know.
@@ -80,10 +93,11 @@ impl Bench {
 
 /// `twin bench`.
 pub(crate) async fn run(config: Config, what: &What, json: bool) -> Result<ExitCode, Failure> {
+    let mut runs = figure::ALL
+        .iter()
+        .filter(|figure| what.is_year() == figure.name.starts_with(year::WORD));
     if let Some(word) = &what.only
-        && !figure::ALL
-            .iter()
-            .any(|figure| figure.name.contains(word.as_str()))
+        && !runs.any(|figure| figure.name.contains(word.as_str()))
     {
         let names: Vec<_> = figure::ALL.iter().map(|figure| figure.name).collect();
         return Err(Failure::usage(format!(
@@ -99,11 +113,25 @@ pub(crate) async fn run(config: Config, what: &What, json: bool) -> Result<ExitC
         runs: what.runs,
         run_for: Duration::from_secs(what.seconds.into()) / what.runs,
         only: what.only.clone(),
-        output: Output { json },
+        output: Output {
+            json,
+            beside: if what.is_year() {
+                Beside::Victoria
+            } else {
+                Beside::Surreal
+            },
+        },
     };
     bench.output.head(&bench.config, bench.runs, what.seconds);
+    let measured = async {
+        if what.is_year() {
+            year::all(&bench, what.year).await
+        } else {
+            measure(&bench).await
+        }
+    };
     tokio::select! {
-        measured = measure(&bench) => measured.map(|()| ExitCode::SUCCESS),
+        measured = measured => measured.map(|()| ExitCode::SUCCESS),
         () = stop.wait() => {
             output::note("interrupted; not everything was measured");
             Ok(ExitCode::FAILURE)

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use graphql_api::{Options, Service};
 use serde_json::{Map, Value, json};
-use tokio::net::TcpListener;
 
 use super::Bench;
 use super::figure;
 use super::measure::{loops, timed};
 use super::stage::{Stage, THINGS};
 use super::synthetic::{Random, THING, thing_id};
+use super::web::Web;
 use crate::failure::Failure;
 
 const ROWS: usize = 500;
@@ -21,8 +21,6 @@ const FIELDS: [&str; 6] = ["id", "name", "code", "height", "floors", "active"];
 const BY_ID: &str =
     "query($id: ID!) { twin(id: $id) { id ... on Thing { name code height floors active } } }";
 const SEED: u64 = 7;
-/// Longest time that one answer over HTTP may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// All of them.
 pub(crate) async fn all(bench: &Bench, stage: &Stage) -> Result<(), Failure> {
@@ -57,7 +55,7 @@ pub(crate) async fn all(bench: &Bench, stage: &Stage) -> Result<(), Failure> {
                 }
             });
             page.push(done.await?.quantile(0.5));
-            http.push(web.pages(bench.run_for).await?);
+            http.push(pages(&web, bench.run_for).await?);
             page_alone.push(pages_alone(bench, stage).await?);
         }
     }
@@ -74,7 +72,7 @@ pub(crate) async fn all(bench: &Bench, stage: &Stage) -> Result<(), Failure> {
     bench.show(&figure::PAGE, &data, &page, &page_alone);
     let data = "POST /graphql over one kept connection; SurrealDB in process, as above";
     bench.show(&figure::PAGE_HTTP, data, &http, &page_alone);
-    web.server.abort();
+    web.close();
     Ok(())
 }
 
@@ -141,49 +139,20 @@ async fn pages_alone(bench: &Bench, stage: &Stage) -> Result<f64, Failure> {
     Ok(done.await?.quantile(0.5))
 }
 
+async fn pages(web: &Web, run_for: Duration) -> Result<f64, Failure> {
+    let client = web.client();
+    let query = json!({ "query": PAGE });
+    let asked =
+        tokio::task::spawn_blocking(move || timed(run_for, || client.post(&query).map(drop)));
+    let done = asked
+        .await
+        .map_err(|error| Failure::failed(format!("the client ended: {error}")))?;
+    Ok(done?.quantile(0.5))
+}
+
 fn class(stage: &Stage) -> Result<ontology::ClassId, Failure> {
     let class = stage.nation.ontology.class_named(THING);
     class
         .map(|class| class.id)
         .ok_or_else(|| Failure::failed("the models have no Thing"))
-}
-
-/// The HTTP service on a port of its own.
-struct Web {
-    url: String,
-    server: tokio::task::JoinHandle<()>,
-}
-
-impl Web {
-    async fn serve(service: Service) -> Result<Self, Failure> {
-        let failed = |error| Failure::failed(format!("HTTP cannot listen: {error}"));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let app = graphql_api::router(service).into_make_service();
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                tracing::error!(%error, "the measured HTTP service ended");
-            }
-        });
-        let url = format!("http://{address}/graphql");
-        Ok(Self { url, server })
-    }
-
-    async fn pages(&self, run_for: Duration) -> Result<f64, Failure> {
-        let url = self.url.clone();
-        let asked = tokio::task::spawn_blocking(move || {
-            let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE));
-            let agent: ureq::Agent = config.build().into();
-            let failed = |error: ureq::Error| Failure::failed(format!("{url}: {error}"));
-            timed(run_for, || {
-                let answer = agent.post(&url).send_json(json!({ "query": PAGE }));
-                let body = answer.map_err(failed)?.body_mut().read_to_vec();
-                body.map_err(failed).map(drop)
-            })
-        });
-        let done = asked
-            .await
-            .map_err(|error| Failure::failed(format!("the client ended: {error}")))?;
-        Ok(done?.quantile(0.5))
-    }
 }
