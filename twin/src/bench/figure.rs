@@ -49,6 +49,7 @@ const fn figure(
 
 const MILLI: f64 = 1e-3;
 const MICRO: f64 = 1e-6;
+const MEBI: f64 = 1_048_576.0;
 
 pub(crate) static MEMORY: Figure = figure("memory", "memory a twin", Unit::Bytes, Some(512.0));
 pub(crate) static RADIUS_MILLION: Figure = figure(
@@ -184,6 +185,12 @@ pub(crate) static YEAR_RECORD: Figure = figure(
     Unit::Rate,
     None,
 );
+pub(crate) static YEAR_CPU: Figure = figure(
+    "year-cpu",
+    "processor time of a million",
+    Unit::Seconds,
+    None,
+);
 pub(crate) static YEAR_BYTES: Figure =
     figure("year-bytes", "a reading on disk", Unit::Bytes, Some(2.0));
 pub(crate) static YEAR_BLOCKS: Figure = figure(
@@ -243,7 +250,7 @@ pub(crate) static YEAR_BACK: Figure =
 pub(crate) static YEAR_MEMORY: Figure = figure("year-memory", "most memory", Unit::Bytes, None);
 
 /// All figures, in the order of printing.
-pub(crate) static ALL: [&Figure; 40] = [
+pub(crate) static ALL: [&Figure; 41] = [
     &MEMORY,
     &RADIUS_MILLION,
     &NEAREST_MILLION,
@@ -271,6 +278,7 @@ pub(crate) static ALL: [&Figure; 40] = [
     &VILLAGE_GRAPHQL,
     &RESTART_NATION,
     &YEAR_RECORD,
+    &YEAR_CPU,
     &YEAR_BYTES,
     &YEAR_BLOCKS,
     &YEAR_DAY,
@@ -450,7 +458,8 @@ fn text(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Rate => grouped(value),
         Unit::Bytes if value < 100.0 => format!("{value:.2} B"),
-        Unit::Bytes => format!("{} B", grouped(value)),
+        Unit::Bytes if value < MEBI * 10.0 => format!("{} B", grouped(value)),
+        Unit::Bytes => format!("{} MiB", grouped(value / MEBI)),
         Unit::Seconds => {
             let (scaled, unit) = match value {
                 ..1e-3 => (value * 1e6, "us"),
@@ -500,6 +509,7 @@ mod tests {
         assert_eq!(text(Unit::Seconds, 123.4), "123 s");
         assert_eq!(text(Unit::Bytes, 1_512.0), "1,512 B");
         assert_eq!(text(Unit::Bytes, 1.234), "1.23 B");
+        assert_eq!(text(Unit::Bytes, 100.0 * 1_048_576.0), "100 MiB");
     }
 
     #[test]

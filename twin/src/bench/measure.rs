@@ -137,6 +137,23 @@ pub(crate) fn peak_bytes(process: &str) -> Result<u64, Failure> {
     status_bytes(process, "VmHWM:")
 }
 
+/// Seconds of processor time that a process took so far, its system calls included.
+pub(crate) fn cpu_seconds(process: &str) -> Result<f64, Failure> {
+    /// Linux counts it in hundredths of a second on every machine that it shows them on.
+    const TICKS: f64 = 100.0;
+    let path = format!("/proc/{process}/stat");
+    let failed = |why: String| Failure::failed(format!("{path}: {why}"));
+    let stat = std::fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+    // The name stands in brackets and may hold anything; after it come state and numbers.
+    let numbers = stat.rsplit_once(')').map(|(_, rest)| rest);
+    let mut times = numbers.into_iter().flat_map(str::split_whitespace).skip(11);
+    let mut next = || times.next().and_then(|time| time.parse::<f64>().ok());
+    match (next(), next()) {
+        (Some(user), Some(system)) => Ok((user + system) / TICKS),
+        _ => Err(failed("no times".to_owned())),
+    }
+}
+
 fn status_bytes(process: &str, name: &str) -> Result<u64, Failure> {
     let path = format!("/proc/{process}/status");
     let failed = |why: String| Failure::failed(format!("{path}: {why}"));
@@ -172,5 +189,17 @@ mod tests {
     fn a_process_holds_no_more_than_its_peak() {
         assert!(resident_bytes().unwrap() <= peak_bytes("self").unwrap());
         assert!(peak_bytes("none").is_err());
+    }
+
+    #[test]
+    fn processor_time_grows_with_work() {
+        let before = cpu_seconds("self").unwrap();
+        let mut sum = 0_u64;
+        // Other tests' work counts too, so this ends; by itself it needs some hundredths of a second.
+        while cpu_seconds("self").unwrap() <= before {
+            sum = (0..1_000_000).fold(sum, |sum, i| sum.wrapping_mul(31) ^ i);
+        }
+        assert!(std::hint::black_box(sum) != 1);
+        assert!(cpu_seconds("none").is_err());
     }
 }

@@ -1,5 +1,5 @@
 //! `twin bench`: each figure with its data, and beside it the same work by SurrealDB alone; the year
-//! of readings beside VictoriaMetrics.
+//! of readings beside `VictoriaMetrics`.
 //!
 //! # Invariants
 //! - Both sides run one after the other in every run, on folders side by side. SurrealDB runs in this

@@ -1,4 +1,4 @@
-//! A year of minute readings: what recording, keeping and asking costs, beside VictoriaMetrics with
+//! A year of minute readings: what recording, keeping and asking costs, beside `VictoriaMetrics` with
 //! the same readings and the same questions. Only where it is asked for: it takes long.
 
 mod disk;
@@ -13,7 +13,7 @@ use twin_core::TwinId;
 use twin_core::space::{CellIndex, Point, Resolution};
 
 use self::doors::{Http, View};
-use self::fleet::Fleet;
+use self::fleet::{Fleet, MINUTES_A_DAY};
 use self::questions::{Answers, Questions, SERIES};
 use self::recorded::Recorded;
 use self::victoria::Victoria;
@@ -39,6 +39,16 @@ pub(crate) struct Size {
     /// Sensors for `--only year`
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     devices: u32,
+    /// Minutes that they gather before they send, for `--only year`
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = pack)]
+    pack: u32,
+}
+
+fn pack(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(pack @ 1..=60) if MINUTES_A_DAY.is_multiple_of(pack) => Ok(pack),
+        _ => Err("give minutes, at most 60, of which a day is a multiple: 1, 5, 15".to_owned()),
+    }
 }
 
 /// A sensor and where it stands.
@@ -59,11 +69,11 @@ fn place(number: u32) -> Result<Place, Failure> {
 
 /// All of it.
 pub(super) async fn all(bench: &Bench, size: Size) -> Result<(), Failure> {
-    let Size { days, devices } = size;
+    let Size { days, devices, .. } = size;
     let fleet = Fleet::load(&bench.config.twin.data, devices, SEED)?;
     let places = (0..devices).map(place).collect::<Result<Vec<_>, _>>()?;
     let questions = Questions::new(&fleet, &places, days);
-    let twin = ours(bench, &fleet, &places, &questions, days).await?;
+    let twin = ours(bench, &fleet, &places, &questions, size).await?;
     let peer = if victoria::installed() {
         Some(theirs(bench, &fleet, &places, &questions, days).await?)
     } else {
@@ -82,6 +92,8 @@ struct Side {
     readings: u64,
     elapsed: f64,
     making: f64,
+    /// Processor time of recording, of the twin's side with its generator.
+    cpu: f64,
     bytes: u64,
     http: Answers,
     peak: u64,
@@ -106,10 +118,10 @@ async fn ours(
     fleet: &Fleet,
     places: &[Place],
     questions: &Questions<'_>,
-    days: u32,
+    size: Size,
 ) -> Result<Twin, Failure> {
     let recorded = Recorded::open(bench, places).await?;
-    let took = recorded.record(fleet, places, days).await?;
+    let took = recorded.record(fleet, places, size).await?;
     let (before, _) = recorded.quiet().await?;
     let recorded = recorded.reopen().await?;
     let (bytes, _) = recorded.quiet().await?;
@@ -123,7 +135,7 @@ async fn ours(
     let http = questions.ask(&door).await?;
     door.close();
     let peak = peak_bytes("self")?;
-    let dropped = recorded.retain_sums(days).await?;
+    let dropped = recorded.retain_sums(size.days).await?;
     let (after, back) = recorded.quiet().await?;
     recorded.close().await?;
     Ok(Twin {
@@ -131,6 +143,7 @@ async fn ours(
             readings: took.readings,
             elapsed: took.elapsed.as_secs_f64(),
             making: took.making.as_secs_f64(),
+            cpu: took.cpu,
             bytes,
             http,
             peak,
@@ -160,6 +173,7 @@ async fn theirs(
         readings: took.readings,
         elapsed: took.elapsed.as_secs_f64(),
         making: took.making.as_secs_f64(),
+        cpu: took.cpu,
         bytes,
         http,
         peak: victoria.peak_bytes()?,
@@ -177,13 +191,14 @@ fn show(bench: &Bench, size: Size, questions: &Questions<'_>, twin: &Twin, peer:
         bench.show(figure, data, &[ours], &[]);
     };
     let data = format!(
-        "{} readings: {} days of every minute of {} sensors after real series; a record of one \
-         minute each, synced, sealed and settled beside it, {:.1} s of {:.1} s after the last, {:.1} s \
-         to make them up; VictoriaMetrics: JSON lines of an hour a request, not synced, {:.1} s to make \
+        "{} readings: {} days of every minute of {} sensors after real series; a record of {} \
+         minutes of all each, synced, sealed and settled beside it, {:.1} s of {:.1} s after the last, \
+         {:.1} s to make them up; VictoriaMetrics: JSON lines of an hour a request, not synced, {:.1} s to make \
          them up beside it",
         side.readings,
         size.days,
         size.devices,
+        size.pack,
         twin.settling,
         side.elapsed,
         side.making,
@@ -195,6 +210,10 @@ fn show(bench: &Bench, size: Size, questions: &Questions<'_>, twin: &Twin, peer:
         side.readings as f64 / side.elapsed,
         &|peer| peer.readings as f64 / peer.elapsed,
     );
+    let per_million = |side: &Side| side.cpu / side.readings as f64 * 1e6;
+    let data = "of all cores until everything was settled; the twin: making them up too; \
+                VictoriaMetrics: its process, its background work until then";
+    row(&figure::YEAR_CPU, data, per_million(side), &per_million);
     let data = format!(
         "the whole folder, {} MiB after opening again ({:.2} B a reading before, with the engine's \
          log); blocks of readings are {:.2} B, of minutes {:.3} B, of hours {:.3} B; the rest is the log \
@@ -266,6 +285,14 @@ fn show(bench: &Bench, size: Size, questions: &Questions<'_>, twin: &Twin, peer:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pack_divides_a_day() {
+        assert_eq!((pack("1"), pack("5"), pack("60")), (Ok(1), Ok(5), Ok(60)));
+        for text in ["0", "7", "61", "-5", "five", ""] {
+            assert!(pack(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_sensor_stands_in_its_cell_every_time() {

@@ -12,10 +12,11 @@ use twin_core::history::{DAY_US, MINUTE_US, Tended};
 use twin_core::store::StoreError;
 use twin_core::{Operation, Principal, Put, Reading, Readings, Receipt, Refusal, Twin};
 
+use super::super::measure::cpu_seconds;
 use super::super::synthetic::{self, BATCH, LEVEL, SENSOR};
 use super::super::{Bench, stage};
 use super::fleet::{Fleet, MINUTES_A_DAY, START, Sample, day_start};
-use super::{Place, disk};
+use super::{Place, Size, disk};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::nation;
@@ -49,6 +50,8 @@ pub(super) struct Took {
     pub(super) making: Duration,
     /// Of it at the end, when nothing was recorded any more.
     pub(super) settling: Duration,
+    /// Seconds of processor time.
+    pub(super) cpu: f64,
 }
 
 /// Bytes of blocks of one kind of history.
@@ -76,7 +79,11 @@ impl Recorded {
                 })
             };
             let commit = synthetic::commit(places.iter().map(sensor).collect());
-            recorded.twin.commit(commit).await.map_err(refused)?;
+            recorded
+                .twin
+                .commit(commit)
+                .await
+                .map_err(|refusal| refused(&refusal))?;
         }
         Ok(recorded)
     }
@@ -102,18 +109,22 @@ impl Recorded {
         &self,
         fleet: &Fleet,
         places: &[Place],
-        days: u32,
+        size: Size,
     ) -> Result<Took, Failure> {
+        let Size { days, pack, .. } = size;
         let telemetry: Arc<str> = LEVEL.into();
-        let begun = Instant::now();
+        let (begun, cpu) = (Instant::now(), cpu_seconds("self")?);
         let (mut samples, mut making) = (Vec::new(), Duration::ZERO);
-        let (mut count, mut untended) = (0, 0);
+        let (mut count, mut untended, mut settle) = (0, 0, MINUTES_A_DAY + SETTLED_BY);
         let mut recording: Option<JoinHandle<Result<Receipt, Refusal>>> = None;
         let mut tending: Option<JoinHandle<Result<Tended, StoreError>>> = None;
-        for minute in 0..days * MINUTES_A_DAY {
+        for first in (0..days * MINUTES_A_DAY).step_by(pack as usize) {
             let from = Instant::now();
             samples.clear();
-            fleet.minute(minute, &mut samples);
+            let minute = first + pack;
+            for minute in first..minute {
+                fleet.minute(minute, &mut samples);
+            }
             making += from.elapsed();
             let reading = |sample: &Sample| Reading {
                 twin: places[sample.device as usize].id.clone(),
@@ -128,15 +139,17 @@ impl Recorded {
             if let Some(before) = recording.take() {
                 recorded(before).await?;
             }
-            // What is recorded now arrives at the end of its minute, and nothing else waits.
-            CLOCK.store(START + i64::from(minute + 1) * MINUTE_US - 1, Relaxed);
+            // What is recorded now arrives at the end of its last minute, and nothing else waits.
+            CLOCK.store(START + i64::from(minute) * MINUTE_US - 1, Relaxed);
             count += samples.len() as u64;
             untended += samples.len() as u64;
             let twin = self.twin.clone();
             recording = Some(tokio::spawn(async move { twin.record(readings).await }));
-            let midnight = minute > MINUTES_A_DAY && minute % MINUTES_A_DAY == SETTLED_BY;
-            if untended >= TEND_READINGS || midnight {
+            if untended >= TEND_READINGS || minute >= settle {
                 untended = 0;
+                while settle <= minute {
+                    settle += MINUTES_A_DAY;
+                }
                 if let Some(before) = tending.take() {
                     tended(before).await?;
                 }
@@ -164,6 +177,7 @@ impl Recorded {
             elapsed: begun.elapsed(),
             making,
             settling: settling.elapsed(),
+            cpu: cpu_seconds("self")? - cpu,
         })
     }
 
@@ -231,7 +245,7 @@ impl Recorded {
 async fn recorded(task: JoinHandle<Result<Receipt, Refusal>>) -> Result<(), Failure> {
     let done = task.await;
     let done = done.map_err(|error| Failure::failed(format!("recording ended: {error}")))?;
-    done.map(drop).map_err(refused)
+    done.map(drop).map_err(|refusal| refused(&refusal))
 }
 
 async fn tended(task: JoinHandle<Result<Tended, StoreError>>) -> Result<(), Failure> {
@@ -240,6 +254,6 @@ async fn tended(task: JoinHandle<Result<Tended, StoreError>>) -> Result<(), Fail
     done.map(drop).map_err(Failure::from)
 }
 
-fn refused(refusal: Refusal) -> Failure {
+fn refused(refusal: &Refusal) -> Failure {
     Failure::failed(refusal.to_string())
 }

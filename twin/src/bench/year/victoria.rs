@@ -1,4 +1,4 @@
-//! VictoriaMetrics beside the twin: the same readings through its import API, the same questions
+//! `VictoriaMetrics` beside the twin: the same readings through its import API, the same questions
 //! through its query API.
 //!
 //! # Invariants
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 use twin_core::history::HOUR_US;
 
-use super::super::measure::peak_bytes;
+use super::super::measure::{cpu_seconds, peak_bytes};
 use super::super::synthetic::LEVEL;
 use super::super::web::{agent, body};
 use super::fleet::{Fleet, MINUTES_A_DAY};
@@ -40,7 +40,7 @@ pub(super) fn installed() -> bool {
     tried.is_ok()
 }
 
-/// A running VictoriaMetrics on a folder of its own.
+/// A running `VictoriaMetrics` on a folder of its own.
 pub(super) struct Victoria<'a> {
     child: Child,
     url: String,
@@ -56,6 +56,8 @@ pub(super) struct Took {
     pub(super) elapsed: Duration,
     /// Of it in making the readings up and writing them as text, on another thread.
     pub(super) making: Duration,
+    /// Seconds of processor time of its process.
+    pub(super) cpu: f64,
 }
 
 impl<'a> Victoria<'a> {
@@ -132,6 +134,7 @@ impl<'a> Victoria<'a> {
             readings,
             elapsed: begun.elapsed(),
             making,
+            cpu: cpu_seconds(&self.child.id().to_string())?,
         })
     }
 
