@@ -223,17 +223,40 @@ fn lines(fleet: &Fleet, places: &[Place], minutes: std::ops::Range<u32>) -> (Str
             place.id, place.cell
         );
         for sample in &samples {
-            let _written = write!(text, "{:.decimals$},", fleet.value(*sample));
+            decimal(&mut text, sample.steps.into(), decimals);
+            text.push(',');
         }
         text.pop();
         text.push_str(r#"],"timestamps":["#);
         for sample in &samples {
-            let _written = write!(text, "{},", sample.ts_ms);
+            decimal(&mut text, sample.ts_ms, 0);
+            text.push(',');
         }
         text.pop();
         text.push_str("]}\n");
     }
     (text, count)
+}
+
+/// Writes a number of steps with so many decimals, at most 4: standard formatting took longer than the
+/// import that waits for it.
+fn decimal(text: &mut String, steps: i64, decimals: usize) {
+    let mut digits = [0; 26];
+    let (mut at, mut written, mut rest) = (digits.len(), 0, steps.unsigned_abs());
+    while rest > 0 || written <= decimals {
+        if written == decimals && decimals > 0 {
+            at -= 1;
+            digits[at] = b'.';
+        }
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        written += 1;
+    }
+    if steps < 0 {
+        text.push('-');
+    }
+    text.extend(digits[at..].iter().map(|digit| char::from(*digit)));
 }
 
 impl Source for Victoria<'_> {
@@ -337,4 +360,57 @@ impl Source for Victoria<'_> {
 /// The query language answers numbers as text.
 fn number_of(value: &Json) -> Option<f64> {
     value.as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{fleet, place};
+    use super::*;
+
+    #[test]
+    fn a_number_of_steps_is_written_with_its_decimals() {
+        for (steps, decimals, text) in [
+            (0, 0, "0"),
+            (7, 0, "7"),
+            (1_672_531_200_000, 0, "1672531200000"),
+            (0, 1, "0.0"),
+            (-5, 1, "-0.5"),
+            (123, 2, "1.23"),
+            (-1_000, 2, "-10.00"),
+            (i64::MIN, 4, "-922337203685477.5808"),
+        ] {
+            let mut written = String::new();
+            decimal(&mut written, steps, decimals);
+            assert_eq!(written, text);
+        }
+    }
+
+    #[test]
+    fn an_hour_is_a_line_of_json_for_each_sensor_that_measured() {
+        let fleet = fleet::small(3);
+        let places: Vec<_> = (0..3).map(|number| place(number).unwrap()).collect();
+        let (text, count) = lines(&fleet, &places, 60..120);
+        let mut found = 0;
+        for (line, device) in text.lines().zip(0..) {
+            let line: Json = serde_json::from_str(line).unwrap();
+            assert_eq!(
+                line["metric"]["device"],
+                places[device as usize].id.as_str()
+            );
+            let samples: Vec<_> = fleet.of_device(device, 60..120).collect();
+            let times: Vec<_> = samples.iter().map(|sample| sample.ts_ms).collect();
+            let values: Vec<_> = samples.iter().map(|sample| fleet.value(*sample)).collect();
+            assert_eq!(line["timestamps"], serde_json::json!(times));
+            let parsed: Vec<f64> = serde_json::from_value(line["values"].clone()).unwrap();
+            assert_eq!(parsed, values);
+            found += samples.len() as u64;
+        }
+        assert_eq!((text.lines().count(), found), (3, count));
+    }
+
+    #[test]
+    fn a_window_ends_a_millisecond_before_the_next_begins() {
+        assert_eq!(seconds(1_672_531_200_000_000), "1672531200.000");
+        assert_eq!(before(1_672_531_200_000_000), "1672531199.999");
+    }
 }
