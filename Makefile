@@ -16,7 +16,7 @@ SYNC ?= on
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build where test lint bench soak powercut faults clean
+.PHONY: help demo build where test lint bench peers soak powercut faults clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is.
@@ -54,6 +54,9 @@ lint: ## Formatting, clippy, licences and sources of dependencies.
 
 bench: build ## Measure, each figure beside the same work by SurrealDB alone.
 	@"$(TWIN)" bench $(ARGS)
+
+peers: build ## Questions of space beside PostGIS, which must be installed.
+	@tools/peers.sh "$(TWIN)"
 
 soak: ## The crash tests at length.
 	@tools/setup.sh build test

@@ -238,8 +238,8 @@ fn lines(fleet: &Fleet, places: &[Place], minutes: std::ops::Range<u32>) -> (Str
     (text, count)
 }
 
-/// Writes a number of steps with so many decimals, at most 4: standard formatting took longer than the
-/// import that waits for it.
+/// Writes a number of steps with so many decimals, at most 4. Formatting floating point took half of an
+/// import's time.
 fn decimal(text: &mut String, steps: i64, decimals: usize) {
     let mut digits = [0; 26];
     let (mut at, mut written, mut rest) = (digits.len(), 0, steps.unsigned_abs());
