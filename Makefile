@@ -14,9 +14,11 @@ SOAK_KILLS ?= 200
 CUTS ?= 20
 SYNC ?= on
 SEED ?=
+# How long `make endurance` runs.
+MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build where test lint bench peers soak powercut faults clean
+.PHONY: help demo build where test lint bench peers soak powercut faults endurance clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is.
@@ -77,6 +79,13 @@ faults: ## Let every call that changes the disk fail, SEED=n repeats; takes long
 	@$(CARGO) build --workspace --all-targets --locked
 	@TWIN_BIN="$(TWIN)" TWIN_FAULTS=all $(if $(SEED),TWIN_SEED=$(SEED)) \
 		TWIN_SHOW=1 tools/test.sh on_a_failing_disk
+
+endurance: ## A day of devices, apps and followers in MINUTES=60: nothing is lost, memory stays flat.
+	@tools/setup.sh build test
+	@tools/deps-cache.sh restore
+	@$(CARGO) build --workspace --all-targets --locked
+	@TWIN_BIN="$(TWIN)" TWIN_MINUTES=$(MINUTES) \
+		TWIN_SHOW=1 tools/test.sh a_day_of_load_loses_nothing
 
 clean: ## Remove what was built here; the cache outside the checkout stays.
 	@rm -rf "$(TARGET)"

@@ -18,6 +18,7 @@ mod checks;
 mod disk;
 mod door;
 mod foreign;
+mod light;
 mod process;
 mod random;
 mod time;
@@ -27,8 +28,9 @@ pub use checks::Checks;
 pub use disk::{Cut, Disk, Fault, Site, Trouble};
 pub use door::{Answer, Rows, ask, rows, strings};
 pub use foreign::{Finished, Foreign, node, publisher, until};
+pub use light::{Device, Subscription};
 pub use process::{
     Refusal, Start, Twin, data, register_stations, register_stations_by, root, station,
 };
 pub use random::{Random, number};
-pub use time::micros;
+pub use time::{clock, micros};

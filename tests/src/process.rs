@@ -380,6 +380,18 @@ impl Twin {
         child.try_wait().expect("a child can be asked").is_none()
     }
 
+    /// Its memory that is resident now, KiB.
+    #[track_caller]
+    pub fn resident_kib(&self) -> u64 {
+        let child = self.child.as_ref().expect("only dropping takes the child");
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
+        let status = status.expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let size = size.and_then(|size| size.trim().parse().ok());
+        size.unwrap_or_else(|| panic!("no resident size:\n{status}"))
+    }
+
     /// Lets so much time pass, after which it must still run.
     #[track_caller]
     pub fn runs_for(&mut self, time: Duration) {

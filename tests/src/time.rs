@@ -1,5 +1,13 @@
 //! Times as the twin writes them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Microseconds since 1970 now, by this machine's clock.
+pub fn clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_micros() as i64)
+}
+
 /// Microseconds since 1970 of an RFC 3339 time in UTC, such as `2024-11-21T09:06:40.125Z`.
 #[track_caller]
 pub fn micros(text: &str) -> i64 {
