@@ -14,11 +14,13 @@ SOAK_KILLS ?= 200
 CUTS ?= 20
 SYNC ?= on
 SEED ?=
+# Steps of `make model`; a million take a while.
+STEPS ?= 100000
 # How long `make endurance` runs.
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build where test lint bench peers soak powercut faults endurance clean
+.PHONY: help demo build where test lint bench peers soak powercut faults model endurance clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is.
@@ -79,6 +81,13 @@ faults: ## Let every call that changes the disk fail, SEED=n repeats; takes long
 	@$(CARGO) build --workspace --all-targets --locked
 	@TWIN_BIN="$(TWIN)" TWIN_FAULTS=all $(if $(SEED),TWIN_SEED=$(SEED)) \
 		TWIN_SHOW=1 tools/test.sh on_a_failing_disk
+
+model: ## Hold the twin against a plain model: STEPS=1000000, SEED=n repeats.
+	@tools/setup.sh build test
+	@tools/deps-cache.sh restore
+	@$(CARGO) build --workspace --all-targets --locked
+	@TWIN_STEPS=$(STEPS) $(if $(SEED),TWIN_SEED=$(SEED)) \
+		TWIN_SHOW=1 tools/test.sh on_surrealdb_it_does_what_a_plain_nation_does
 
 endurance: ## A day of devices, apps and followers in MINUTES=60: nothing is lost, memory stays flat.
 	@tools/setup.sh build test

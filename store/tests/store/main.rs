@@ -4,7 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "helpers of tests fail by panicking"
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking, and say what they do"
 )]
 
 mod block;
@@ -12,6 +13,7 @@ mod codec;
 mod damage;
 mod history;
 mod model;
+mod plain;
 mod query;
 mod round_trip;
 mod speed;
