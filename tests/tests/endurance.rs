@@ -26,7 +26,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tests::{
-    Device, Start, Subscription, Twin, ask, clock, number, register_stations, rows, station,
+    Device, Start, Subscription, Twin, ask, clock, number, register_stations, rows, station, until,
 };
 
 /// A simulated minute takes so long: a day goes by in an hour.
@@ -53,6 +53,8 @@ const LAST: f64 = -1.0;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Runs at least so long are judged by their memory; in shorter ones caches are still filling.
 const JUDGED_MINUTES: u64 = 30;
+/// How often the twin seals readings: what is not sealed yet costs every question about history.
+const TEND: Duration = Duration::from_mins(1);
 /// The name that the app writes last.
 const END: &str = "the end";
 
@@ -406,7 +408,9 @@ fn a_day_of_load_loses_nothing_and_leaves_memory_flat() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("twin");
     register_stations(&dir, load.devices);
-    let mut twin = Start::serve().dir(&dir).ready();
+    let start = Start::serve().dir(&dir);
+    let tend = TEND.as_secs().to_string();
+    let mut twin = start.env("TWIN_HISTORY__TEND_SECS", &tend).ready();
     let first = twin.graphql("{ position }", json!({})).position();
     let shared = Arc::new(Shared {
         http: twin.http().to_owned(),
@@ -459,6 +463,11 @@ fn a_day_of_load_loses_nothing_and_leaves_memory_flat() {
     let acknowledged = shared.acknowledged.load(Ordering::Relaxed);
     assert_eq!(counts.values().sum::<u64>(), acknowledged);
     assert_eq!(twin.metric("twin_readings_total"), acknowledged);
+    if minutes > 0 {
+        until("all is sealed", TEND * 5, || {
+            (twin.metric("twin_history_sealed_total") >= acknowledged).then_some(())
+        });
+    }
     let expected: BTreeMap<_, _> = counts
         .iter()
         .map(|(device, n)| (station(*device), *n))

@@ -163,7 +163,8 @@ fn a_device_that_is_faster_than_it_may_be_is_ended_and_counted() {
         device.publish(&payload(number)).unwrap();
     }
     // Far more than is allowed, until the connection takes no more.
-    let refused = (acknowledged..).find(|number| device.send(&payload(*number)).is_err());
+    let refused =
+        (acknowledged..MESSAGES * 100).find(|number| device.send(&payload(*number)).is_err());
     assert!(refused.is_some());
     let ended = "twin_mqtt_closed_total{reason=\"too_fast\"}";
     until("it is counted", SOON, || {
