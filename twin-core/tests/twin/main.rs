@@ -6,8 +6,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod clock;
 mod lives;
-mod model;
 mod order;
 mod path;
 mod world;
