@@ -62,6 +62,7 @@ pub(crate) fn settings(config: &Config) -> store::Settings {
                 .collect(),
             sums: limit(config.history.sums_days),
         },
+        ..store::Settings::default()
     }
 }
 
