@@ -8,8 +8,9 @@ use twin_core::history::{Bucket, DAY_US, HOUR_US, MINUTE_US, number, window_star
 use twin_core::space::Shape;
 use twin_core::{Direction, Refusal, View};
 
-use super::nation::{Being, Said, Structure};
+use super::nation::Said;
 use super::step::{CLASSES, PROPERTIES, RELATIONSHIPS};
+use super::structure::{Being, Structure};
 use super::told::since;
 use super::world::{READINGS_DAYS, World, name, place, places};
 

@@ -179,7 +179,7 @@ fn op() -> impl Strategy<Value = Op> {
             if odd {
                 set.push(("name", 9));
             } else {
-                set.retain(|(name, _)| super::nation::has_property(class, name));
+                set.retain(|(name, _)| super::structure::has_property(class, name));
                 set.dedup_by_key(|(name, _)| *name);
             }
             Op::Put { twin, class, set, to, must_exist, expect }

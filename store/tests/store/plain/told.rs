@@ -6,8 +6,8 @@ use ontology::{Ontology, Value};
 use twin_core::{EdgeState, Event, Group, TwinId, TwinState};
 
 use super::compare::place_of;
-use super::nation::{Being, Relation, Told};
 use super::step::{CLASSES, PROPERTIES, RELATIONSHIPS};
+use super::structure::{Being, Relation, Told};
 
 fn number(id: &TwinId) -> u8 {
     id.as_str().trim_start_matches('t').parse().unwrap()

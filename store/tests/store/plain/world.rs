@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use ontology::{Ontology, Value};
+use ontology::Ontology;
 use store::{Keep, OpenError, Retention, Settings, SurrealStore, Sync};
 use surrealdb::Surreal;
 use surrealdb::engine::local::{Db, RocksDb};
@@ -19,14 +19,15 @@ use twin_core::history::DAY_US;
 use twin_core::memory::MemoryStore;
 use twin_core::store::Store;
 use twin_core::{
-    Commit, Expect, FollowEnd, Follower, Idempotency, Operation, Position, Principal, Put, Reading,
-    Readings, Receipt, Refusal, Twin, View,
+    Commit, FollowEnd, Follower, Idempotency, Position, Principal, Readings, Receipt, Refusal,
+    Twin, View,
 };
 
-use super::nation::{Answer, Nation, Told, Want, reading, value};
-use super::step::{Limit, Move, Op, PLACES, Record, Step};
-use super::{compare, told};
-use crate::model::{id, ontology, point};
+use super::nation::{Answer, Nation};
+use super::step::{Limit, Op, PLACES, Record, Step};
+use super::structure::Told;
+use super::{compare, request, told};
+use crate::model::{ontology, point};
 
 /// 2026-11-21T00:00Z.
 const START: i64 = 20_778 * DAY_US;
@@ -49,7 +50,7 @@ fn now() -> i64 {
     NOW.with(|now| now.load(Ordering::Relaxed))
 }
 
-fn at(offset: u64) -> Position {
+pub(super) fn at(offset: u64) -> Position {
     Position::of(&"main".into(), offset)
 }
 
@@ -286,7 +287,10 @@ impl World {
         if self.requests.is_empty() {
             self.nation.begin();
         }
-        let operations = ops.iter().map(|op| self.operation(op)).collect();
+        let operations = ops
+            .iter()
+            .map(|op| request::operation(op, self.nation.want(op)))
+            .collect();
         // The same key with as many operations is the same request to whoever says so.
         let key = key.map(|key| (key, ops.len() as u64));
         self.nation.commit(who, ops, key);
@@ -303,96 +307,12 @@ impl World {
         self.items += ops.len() * 2;
     }
 
-    fn operation(&self, op: &Op) -> Operation {
-        let expect = self.nation.want(op).map(|want| match want {
-            Want::Absent => Expect::Absent,
-            Want::Revision(revision) => Expect::Revision(at(revision)),
-        });
-        match op {
-            Op::Put {
-                twin,
-                class,
-                set,
-                to,
-                must_exist,
-                ..
-            } => {
-                let set = set
-                    .iter()
-                    .map(|(name, number)| ((*name).into(), value(name, *number)));
-                let put = Put {
-                    id: id(&name(*twin)),
-                    class: (*class).into(),
-                    set: set.collect(),
-                    geometry: match to {
-                        Move::Stay => None,
-                        Move::To(number) => Some(Some(place(*number))),
-                        Move::Nowhere => Some(None),
-                    },
-                    expect,
-                };
-                match must_exist {
-                    true => Operation::Patch(put),
-                    false => Operation::Upsert(put),
-                }
-            }
-            Op::Delete { twin, detach, .. } => Operation::Delete {
-                id: id(&name(*twin)),
-                expect,
-                detach: *detach,
-            },
-            Op::Relate {
-                source,
-                name: kind,
-                target,
-                since,
-                replace,
-                ..
-            } => {
-                let since = since.map(|day| (day > 0).then_some(Value::Date(day)));
-                Operation::Relate {
-                    source: id(&name(*source)),
-                    name: (*kind).into(),
-                    target: id(&name(*target)),
-                    set: since
-                        .map(|since| ("since".into(), since))
-                        .into_iter()
-                        .collect(),
-                    expect,
-                    replace: *replace,
-                }
-            }
-            Op::Unrelate {
-                source,
-                name: kind,
-                target,
-                ..
-            } => Operation::Unrelate {
-                source: id(&name(*source)),
-                name: (*kind).into(),
-                target: id(&name(*target)),
-                expect,
-            },
-        }
-    }
-
     fn record(&mut self, record: &Record) {
         if self.requests.is_empty() {
             self.nation.begin();
         }
-        let times = self.nation.times(record);
-        let readings = (0..).zip(times).map(|(number, ts)| Reading {
-            twin: id(&name(record.twins[usize::from(number % 2)])),
-            telemetry: record.telemetry.into(),
-            ts,
-            value: reading(record.telemetry, record.salt, number),
-        });
-        let principal = Principal::device(&id(&name(record.twins[0])));
-        let readings = readings.collect();
-        self.requests.push(Request::Record(Readings {
-            principal,
-            readings,
-        }));
+        let readings = request::readings(record, &self.nation.times(record));
+        self.requests.push(Request::Record(readings));
         self.nation.record(record);
         self.items += usize::from(record.count);
     }
