@@ -56,9 +56,40 @@ pub(super) async fn quiet(folder: &Path) -> Result<(u64, Duration), Failure> {
     Ok((bytes, since))
 }
 
+/// Waits until a folder takes at most so many bytes, and then until it stays so. Answers its bytes and
+/// how long they took; `None` where that was longer than `patience`.
+pub(super) async fn shrunk(
+    folder: &Path,
+    at_most: u64,
+    patience: Duration,
+) -> Result<(u64, Option<Duration>), Failure> {
+    let begun = Instant::now();
+    loop {
+        let bytes = used(folder)?;
+        if bytes <= at_most {
+            break;
+        }
+        if begun.elapsed() >= patience {
+            return Ok((bytes, None));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let reached = begun.elapsed();
+    let (bytes, since) = quiet(folder).await?;
+    Ok((bytes, Some(reached + since)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_does_not_shrink_is_not_said_to() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("file"), vec![1; 100_000]).unwrap();
+        let kept = shrunk(place.path(), 50_000, Duration::ZERO).await.unwrap();
+        assert!(kept.0 >= 100_000 && kept.1.is_none());
+    }
 
     #[test]
     fn a_folder_takes_what_its_files_take_however_deep() {

@@ -25,6 +25,8 @@ use crate::nation;
 const TEND_READINGS: u64 = 150_000;
 /// Minutes after midnight at which the day before is settled.
 const SETTLED_BY: u32 = 11;
+/// Longest time until the disk of what retention passed comes back.
+const SHRINKING: Duration = Duration::from_mins(2);
 /// Longest time that a sum over a month of blocks may take.
 const COUNTING: Duration = Duration::from_mins(10);
 
@@ -234,6 +236,12 @@ impl Recorded {
         // The last month too must lie behind.
         CLOCK.store(day_start(days) + 40 * DAY_US, Relaxed);
         Ok(self.twin.tend().await?.dropped)
+    }
+
+    /// The folder's bytes once they are at most so many, and how long that took; `None` where they did
+    /// not become so few.
+    pub(super) async fn shrunk(&self, at_most: u64) -> Result<(u64, Option<Duration>), Failure> {
+        disk::shrunk(&self.config.twin.dir, at_most, SHRINKING).await
     }
 
     /// The folder's bytes once the engine works on it no more, and how long that took.
