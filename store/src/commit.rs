@@ -54,7 +54,7 @@ impl SurrealStore {
                 ));
             }
         };
-        *self.log.lock().await = row.tables;
+        self.log.put(&mut *self.log.lock().await, row.tables);
         self.claim_history(lane, row.lane.epoch).await?;
         self.drop_forgotten_logs(lane, row.lane.epoch).await?;
         Ok(row.lane)
@@ -124,7 +124,7 @@ impl SurrealStore {
             };
             match answer {
                 Ok(_) => {
-                    *log = tables;
+                    self.log.put(&mut log, tables);
                     drop(log);
                     let letters = group.dead_letters.len() as u64;
                     self.next_letter.fetch_add(letters, Ordering::Relaxed);

@@ -34,7 +34,7 @@ mod verify;
 
 pub use engine::{EngineLog, OpenError, Settings, Sync};
 pub use history::Retention;
-pub use log::Keep;
+pub use log::{Keep, LogState};
 pub use query::{Limits, MAX_QUERIES, MAX_QUERY_BYTES, QueryError};
 pub use repair::Repaired;
 pub use rows::MAX_SHAPE_BYTES;

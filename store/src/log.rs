@@ -257,10 +257,23 @@ fn read_table(value: &Value) -> Option<LogTable> {
     })
 }
 
+/// What there is of a log, and what of it is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogState {
+    /// Offset from which on it is there.
+    pub first: u64,
+    /// Bytes of its records.
+    pub bytes: u64,
+    /// What is kept.
+    pub keep: Keep,
+}
+
 /// The log of the lane that this process writes.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     tables: Mutex<Tables>,
+    /// First offset and bytes of changes and of readings, for those who may not wait for the tables.
+    seen: std::sync::Mutex<[(u64, u64); 2]>,
     /// What is kept of changes and of readings.
     keep: std::sync::Mutex<[Keep; 2]>,
 }
@@ -269,6 +282,7 @@ impl Log {
     pub(crate) fn new(change: Keep, journal: Keep) -> Self {
         Self {
             tables: Mutex::default(),
+            seen: std::sync::Mutex::default(),
             keep: std::sync::Mutex::new([change, journal]),
         }
     }
@@ -276,6 +290,20 @@ impl Log {
     /// The tables, for whoever changes them in the store too.
     pub(crate) async fn lock(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().await
+    }
+
+    /// Puts other tables in the place of those that are held.
+    pub(crate) fn put(&self, held: &mut Tables, tables: Tables) {
+        let seen = Kind::ALL.map(|kind| {
+            let tables = tables.of(kind);
+            let first = tables.first().map_or(0, |table| table.first);
+            (first, tables.iter().map(|table| table.bytes).sum())
+        });
+        *held = tables;
+        *self
+            .seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = seen;
     }
 
     /// What is kept of changes and of readings.
@@ -299,6 +327,18 @@ impl SurrealStore {
     /// What is kept of the change log and of the journal, from the next group on.
     pub fn keep(&self, change: Keep, journal: Keep) {
         self.log.set_keep(change, journal);
+    }
+
+    /// The change log and the journal, as they stand.
+    pub fn logs(&self) -> [LogState; 2] {
+        let seen = *self
+            .log
+            .seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let [change, journal] = self.log.keep();
+        let state = |(first, bytes), keep| LogState { first, bytes, keep };
+        [state(seen[0], change), state(seen[1], journal)]
     }
 
     /// Drops tables that retention has passed. Readings at and above `sealed` stay. How many went.
@@ -331,7 +371,7 @@ impl SurrealStore {
             if !matches!(answers.last(), Some(Value::Array(held)) if held.len() == 1) {
                 return Err(StoreError::Fenced { lane: lane.into() });
             }
-            *tables = left;
+            self.log.put(&mut tables, left);
         }
         for table in &gone {
             self.drop_table(lane, epoch, table).await?;

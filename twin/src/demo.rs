@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::nation::Nation;
+use crate::reload::Source;
 use crate::serve::{self, Doors, Stop};
 use crate::{import, output};
 
@@ -21,7 +22,7 @@ struct Plan {
 }
 
 /// `twin demo`.
-pub(crate) async fn run(config: Config, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(config: Config, source: Source, json: bool) -> Result<ExitCode, Failure> {
     let doors = Doors::bind(&config).await?;
     let stop = Stop::on_signal()?;
     let nation = Nation::open(config).await?;
@@ -36,7 +37,7 @@ pub(crate) async fn run(config: Config, json: bool) -> Result<ExitCode, Failure>
     };
     match attribution {
         Ok((attribution, next)) => {
-            serve::serve(nation, doors, stop, json, attribution, &next).await
+            serve::serve(nation, source, doors, stop, json, attribution, &next).await
         }
         Err(failure) => {
             // What matters is why the nation could not be filled.

@@ -1,7 +1,8 @@
-//! What the MQTT server counts, as figures of `/metrics`.
+//! What the MQTT server and the store count, as figures of `/metrics`.
 
 use graphql_api::{Figure, Values};
 use ingest::{Closed, Counters, Reason};
+use store::LogState;
 
 /// The counters of an MQTT server, as they stand.
 pub(crate) fn mqtt(counters: &Counters) -> Vec<Figure> {
@@ -121,5 +122,36 @@ pub(crate) fn mqtt(counters: &Counters) -> Vec<Figure> {
                     .into(),
             ),
         },
+    ]
+}
+
+/// The logs of changes and of readings, as they stand.
+pub(crate) fn logs([changes, readings]: [LogState; 2]) -> Vec<Figure> {
+    let gauge = |name, help, of: fn(&LogState) -> u64| Figure {
+        name,
+        help,
+        gauge: true,
+        values: Values::By(
+            "log",
+            vec![("changes", of(&changes)), ("readings", of(&readings))],
+        ),
+    };
+    vec![
+        gauge("twin_log_kept_bytes", "Bytes of a log", |log| log.bytes),
+        gauge(
+            "twin_log_kept_bytes_limit",
+            "Bytes of a log above which its oldest part goes; 0: no limit",
+            |log| log.keep.bytes.unwrap_or(0),
+        ),
+        gauge(
+            "twin_log_kept_seconds_limit",
+            "Seconds after which a part of a log goes; 0: no limit",
+            |log| log.keep.time.map_or(0, |time| time.as_secs()),
+        ),
+        gauge(
+            "twin_log_first_offset",
+            "Offset from which on a log is there",
+            |log| log.first,
+        ),
     ]
 }

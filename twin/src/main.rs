@@ -21,6 +21,7 @@ mod mqtt;
 mod nation;
 mod output;
 mod query;
+mod reload;
 mod replay;
 mod serve;
 mod verify;
@@ -34,6 +35,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::reload::Source;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -199,17 +201,18 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let mut config = Config::load(cli.config.as_deref())?;
+    let source = Source::load(cli.config)?;
+    let mut config = source.config();
     match cli.command {
         Command::Demo { service } => {
             service.over(&mut config);
             config.check()?;
-            demo::run(config, cli.json).await
+            demo::run(config, source, cli.json).await
         }
         Command::Serve { service } => {
             service.over(&mut config);
             config.check()?;
-            serve::run(config, cli.json).await
+            serve::run(config, source, cli.json).await
         }
         Command::Import {
             sets,

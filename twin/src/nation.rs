@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ontology::Ontology;
+use ontology::{ClassId, Ontology};
 use store::{OpenError, SurrealStore};
 use twin_core::Twin;
 
@@ -79,19 +79,27 @@ fn keep(mib: u32, days: u32) -> store::Keep {
 }
 
 /// Refuses classes that the ontology does not have.
-fn check_classes(config: &Config, ontology: &Ontology) -> Result<(), Failure> {
+pub(crate) fn check_classes(config: &Config, ontology: &Ontology) -> Result<(), Failure> {
     for class in config.history.classes.keys() {
-        if ontology.class_named(class).is_none() {
-            let names = ontology.classes().iter().map(|class| &*class.name);
-            let close = ontology::closest(class, names);
-            let close = close.map(|close| format!("; did you mean `{close}`?"));
-            return Err(Failure::usage(format!(
-                "configuration: history.classes names `{class}`, which is no class of the ontology{}",
-                close.unwrap_or_default()
-            )));
-        }
+        class_named(ontology, class, "configuration: history.classes")?;
     }
     Ok(())
+}
+
+/// The class that something names.
+pub(crate) fn class_named(ontology: &Ontology, name: &str, what: &str) -> Result<ClassId, Failure> {
+    ontology
+        .class_named(name)
+        .map(|class| class.id)
+        .ok_or_else(|| {
+            let names = ontology.classes().iter().map(|class| &*class.name);
+            let close = ontology::closest(name, names);
+            let close = close.map(|close| format!("; did you mean `{close}`?"));
+            Failure::usage(format!(
+                "{what} names `{name}`, which is no class of the ontology{}",
+                close.unwrap_or_default()
+            ))
+        })
 }
 
 /// Opens the durable store alone.

@@ -12,6 +12,7 @@ use ingest::{Retry, Server, TwinRecorder};
 use serde_json::json;
 use store::{Limits, SurrealStore};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use twin_core::{DeadLetter, Twin};
 
@@ -21,16 +22,18 @@ use crate::figures;
 use crate::mqtt;
 use crate::nation::Nation;
 use crate::output;
+use crate::reload::{Reload, Source};
 use crate::websocket;
 
 /// Longest time that answers under way may take after an interruption.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// `twin serve`.
-pub(crate) async fn run(config: Config, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(config: Config, source: Source, json: bool) -> Result<ExitCode, Failure> {
     let doors = Doors::bind(&config).await?;
     let nation = Nation::open(config).await?;
-    serve(nation, doors, Stop::on_signal()?, json, Vec::new(), &[]).await
+    let stop = Stop::on_signal()?;
+    serve(nation, source, doors, stop, json, Vec::new(), &[]).await
 }
 
 /// Addresses that are taken before anything slow begins: a port in use is said at once.
@@ -55,6 +58,10 @@ impl Doors {
     }
 }
 
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::failed(format!("signals: {error}")))
+}
+
 /// Becomes true once the process is asked to end.
 #[derive(Clone)]
 pub(crate) struct Stop(watch::Receiver<bool>);
@@ -62,9 +69,6 @@ pub(crate) struct Stop(watch::Receiver<bool>);
 impl Stop {
     /// Listens for an interruption or a request to terminate. A second one ends the process.
     pub(crate) fn on_signal() -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::failed(format!("signals: {error}")));
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut terminate = listen(SignalKind::terminate())?;
         let (sender, receiver) = watch::channel(false);
@@ -85,6 +89,11 @@ impl Stop {
         Ok(Self(receiver))
     }
 
+    /// Requests to read the configuration again.
+    fn on_reload() -> Result<Signal, Failure> {
+        listen(SignalKind::hangup())
+    }
+
     /// Waits until the process is asked to end.
     pub(crate) async fn wait(mut self) {
         // An error says that the listening task is gone, which also ends the process.
@@ -95,6 +104,7 @@ impl Stop {
 /// Serves until stopped, then drains and closes.
 pub(crate) async fn serve(
     nation: Nation,
+    source: Source,
     doors: Doors,
     stop: Stop,
     json: bool,
@@ -106,14 +116,18 @@ pub(crate) async fn serve(
     let mqtt = Server::bind(listen, mqtt, recorder)
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;
-    let counters = mqtt.counters();
+    let (counters, store) = (mqtt.counters(), Arc::clone(&nation.store));
     let assets = &nation.config.http.assets;
     let options = Options {
         assets: (!assets.as_os_str().is_empty()).then(|| assets.clone()),
         surql: Some(surql(&nation.store, &nation.twin)),
         attribution,
         retry: Some(retry(&nation)?),
-        figures: Some(Arc::new(move || figures::mqtt(&counters))),
+        figures: Some(Arc::new(move || {
+            let mut all = figures::mqtt(&counters);
+            all.extend(figures::logs(store.logs()));
+            all
+        })),
     };
     let service = Service::new(nation.twin.clone(), options)
         .map_err(|error| Failure::failed(format!("the API's schema: {error}")))?;
@@ -128,6 +142,7 @@ pub(crate) async fn serve(
     let http = axum::serve(doors.http, app).with_graceful_shutdown(stop.clone().wait());
     let http = tokio::spawn(http.into_future());
     let mqtt = tokio::spawn(mqtt.run(stop.clone().wait()));
+    let reload = tokio::spawn(Reload::new(source, &nation).run(Stop::on_reload()?));
     if json {
         let mut ready = json!({
             "ready": true,
@@ -153,6 +168,7 @@ pub(crate) async fn serve(
     }
     stop.wait().await;
     output::note("draining …; asked again, it ends at once");
+    reload.abort();
     let drained = async { tokio::join!(http, mqtt, service.close()) };
     match tokio::time::timeout(DRAIN, drained).await {
         Ok((Ok(Ok(())), Ok(()), ())) => {}
