@@ -523,7 +523,12 @@ impl Book {
         let verified = verified(dir);
         assert_eq!(verified.code, Some(0), "{verified:?}");
         let report: Value = serde_json::from_str(&verified.out).expect(UNDERSTOOD);
-        let exported = Start::bare("export").arg("readings").dir(dir).finished();
+        let exported = Start::bare("export")
+            .arg("readings")
+            .arg("--after")
+            .arg("main:0")
+            .dir(dir)
+            .finished();
         assert_eq!(exported.code, Some(0), "{}", exported.err);
         let lines = exported.out.lines();
         let lines: Vec<Value> = lines
