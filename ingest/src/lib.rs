@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod counters;
+mod desired;
 mod limits;
 mod mqtt;
 mod payload;
@@ -26,6 +27,7 @@ mod time;
 mod twin;
 
 pub use counters::{Closed, Counters, Reason};
+pub use desired::Tell;
 pub use limits::{Config, Limits, PayloadLimits};
 pub use mqtt::{BindError, Door, Pem, Publisher, RuleError, Server, Tls, TlsError};
 pub use recorder::{DeviceKind, Known, Recorder};

@@ -1,10 +1,14 @@
-//! The seam to the twin: what a device may send, and where its readings become durable.
+//! The seam to the twin: what a device may send, where its readings become durable, and what it is
+//! told.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use ontology::Telemetry;
 use twin_core::{DeadLetter, Readings, Receipt, Refusal, TwinId};
+
+use crate::desired::Tell;
 
 /// What devices of one class may send.
 #[derive(Debug)]
@@ -44,6 +48,14 @@ pub trait Recorder: Send + Sync + 'static {
     /// Records readings: durable and visible when this answers `Ok`. A refusal other than
     /// `Unavailable` and `OutcomeUnknown` means that nothing of them happened.
     fn record(&self, readings: Readings) -> BoxFuture<'static, Result<Receipt, Refusal>>;
+
+    /// What a device shall be like, as the payload of its topic `desired`; `None` where there is no
+    /// such device.
+    fn desired(&self, id: &TwinId) -> Option<Bytes>;
+
+    /// Tells the devices whose desired state may be another, from this call on, until the twin
+    /// stops.
+    fn watch_desired(&self, tell: Tell) -> BoxFuture<'static, ()>;
 
     /// Keeps a refused message: when this answers `Ok` it may be acknowledged.
     fn bury(&self, letter: DeadLetter) -> BoxFuture<'static, Result<(), Refusal>>;

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use ontology::ClassId;
 use twin_core::{DeadLetter, Readings, Receipt, Refusal, Twin, TwinId};
 
+use crate::desired::{self, Tell};
 use crate::recorder::{DeviceKind, Known, Recorder};
 
 /// Name of the class that every device is or extends.
@@ -21,6 +24,8 @@ pub struct NoDevices;
 #[derive(Debug)]
 pub struct TwinRecorder {
     twin: Twin,
+    /// The class that every device is or extends.
+    device: ClassId,
     /// By class id; `None` for a class that is no device.
     kinds: Vec<Option<Arc<DeviceKind>>>,
 }
@@ -41,7 +46,11 @@ impl TwinRecorder {
             })
         });
         let kinds = kinds.collect();
-        Ok(Self { twin, kinds })
+        Ok(Self {
+            twin,
+            device,
+            kinds,
+        })
     }
 }
 
@@ -60,6 +69,19 @@ impl Recorder for TwinRecorder {
     fn record(&self, readings: Readings) -> BoxFuture<'static, Result<Receipt, Refusal>> {
         let twin = self.twin.clone();
         Box::pin(async move { twin.record(readings).await })
+    }
+
+    fn desired(&self, id: &TwinId) -> Option<Bytes> {
+        let view = self.twin.view();
+        let twin = view.twin(id)?;
+        let is_device = view.ontology().is_a(view.class_id(twin), self.device);
+        is_device.then(|| desired::payload(&view, twin))
+    }
+
+    fn watch_desired(&self, tell: Tell) -> BoxFuture<'static, ()> {
+        // Now, and not when it is first waited for: what happens between would not be told.
+        let from = self.twin.view().position();
+        Box::pin(desired::watch(self.twin.clone(), from, self.device, tell))
     }
 
     fn bury(&self, letter: DeadLetter) -> BoxFuture<'static, Result<(), Refusal>> {
@@ -89,7 +111,9 @@ mod tests {
         (
             "Station",
             r#"{"@context":"dtmi:dtdl:context;3","@id":"dtmi:t:Station;1","@type":"Interface","extends":"dtmi:t:Device;1",
-                "contents":[{"@type":"Telemetry","name":"pm25","schema":"double"}]}"#,
+                "contents":[{"@type":"Telemetry","name":"pm25","schema":"double"},
+                  {"@type":"Property","name":"every","schema":"integer","writable":true},
+                  {"@type":"Property","name":"serial","schema":"string"}]}"#,
         ),
         (
             "Village",
@@ -188,6 +212,60 @@ mod tests {
             .await
             .unwrap()
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_device_is_told_its_writable_properties_whenever_they_change() {
+        let (twin, _) = nation().await;
+        let recorder = TwinRecorder::new(twin.clone()).unwrap();
+        let (said, mut heard) = tokio::sync::mpsc::channel(9);
+        let tell: Tell = Box::new(move |id| said.try_send(id.clone()).unwrap());
+        let telling = tokio::spawn(recorder.watch_desired(tell));
+        let put = |name: &str, class: &str, property: &str, value: Option<Value>| {
+            Operation::Upsert(Put {
+                id: id(name),
+                class: class.into(),
+                set: vec![(property.into(), value)],
+                geometry: None,
+                expect: None,
+            })
+        };
+        let change = async |operation| {
+            let principal = Principal::system("test");
+            let commit = Commit {
+                principal,
+                idempotency: None,
+                operations: vec![operation],
+            };
+            twin.commit(commit).await.unwrap().position.to_string()
+        };
+        let serial = Some(Value::Text("A".into()));
+        change(put("s:1", "Station", "serial", serial)).await;
+        let set = change(put("s:1", "Station", "every", Some(Value::Int(5)))).await;
+        assert_eq!(heard.recv().await, Some(id("s:1")));
+        // Only the second change was told, and only what may be set.
+        let desired = recorder.desired(&id("s:1")).unwrap();
+        let expected = serde_json::json!({
+            "schema_version": 1, "revision": set, "values": {"every": 5}
+        });
+        let desired: serde_json::Value = serde_json::from_slice(&desired).unwrap();
+        assert_eq!(desired, expected);
+        assert!(recorder.desired(&id("v:1")).is_none(), "it is no device");
+        assert!(recorder.desired(&id("s:404")).is_none());
+
+        let gone = Operation::Delete {
+            id: id("s:1"),
+            expect: None,
+            detach: true,
+        };
+        change(gone).await;
+        assert_eq!(heard.recv().await, Some(id("s:1")));
+        assert!(recorder.desired(&id("s:1")).is_none());
+        change(put("s:2", "Station", "every", None)).await;
+        assert_eq!(heard.recv().await, Some(id("s:2")));
+        twin.close().await;
+        telling.await.unwrap();
+        assert!(heard.try_recv().is_err(), "nothing else was told");
     }
 
     #[tokio::test]

@@ -146,7 +146,11 @@ impl Members<'_> {
             .unwrap_or_else(|| Arc::clone(&content.name.text));
         let description = content.text.description.clone().unwrap_or_default();
         match &content.kind {
-            ContentKind::Property { schema, unit } => {
+            ContentKind::Property {
+                schema,
+                unit,
+                writable,
+            } => {
                 let linked = self.within_limits(schema, interface, cache)?;
                 if interface.dialect.version == 2 && linked.holds_array {
                     let reason = "in DTDL v2 a property cannot be an array";
@@ -164,6 +168,7 @@ impl Members<'_> {
                     schema,
                     unit,
                     personal,
+                    writable: *writable,
                     declared_by: class,
                 }))
             }
@@ -210,6 +215,7 @@ impl Members<'_> {
                     schema,
                     unit: None,
                     personal,
+                    writable: false,
                     declared_by: class,
                 }))
             }
@@ -260,7 +266,12 @@ impl Members<'_> {
         let mut properties: Vec<Property> = contents
             .iter()
             .filter_map(|content| {
-                let ContentKind::Property { schema, unit } = &content.kind else {
+                let ContentKind::Property {
+                    schema,
+                    unit,
+                    writable,
+                } = &content.kind
+                else {
                     return None;
                 };
                 Some(Property {
@@ -274,6 +285,7 @@ impl Members<'_> {
                     schema: self.schema(schema, interface, cache)?,
                     unit: unit.clone(),
                     personal: false,
+                    writable: *writable,
                     declared_by: class,
                 })
             })

@@ -77,6 +77,8 @@ pub struct Property {
     pub unit: Option<Arc<str>>,
     /// Whether a value says something about a person; such values are stored in an envelope.
     pub personal: bool,
+    /// Whether the model says that it may be set: of a device, what it is told as desired.
+    pub writable: bool,
     /// Class that declares it.
     pub declared_by: ClassId,
 }

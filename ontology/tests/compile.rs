@@ -441,6 +441,24 @@ fn one_name_of_relationship_has_one_type_for_each_property() {
 }
 
 #[test]
+fn a_property_is_writable_only_where_the_model_says_so() {
+    let model = r#"{"@context": "dtmi:dtdl:context;3", "@id": "dtmi:t:Thing;1", "@type": "Interface",
+        "contents": [
+          {"@type": "Property", "name": "open", "schema": "string", "writable": true},
+          {"@type": "Property", "name": "shut", "schema": "string", "writable": false},
+          {"@type": "Property", "name": "silent", "schema": "string"}]}"#;
+    let source = Source {
+        pack: Arc::new(Pack::named("t")),
+        file: "thing.json".to_owned(),
+        text: model.to_owned(),
+    };
+    let (ontology, _) = Ontology::compile(&[source]).unwrap_or_else(|p| panic!("{p}"));
+    let class = ontology.class_named("Thing").unwrap();
+    let writable = |name: &str| class.property(name).unwrap().writable;
+    assert!(writable("open") && !writable("shut") && !writable("silent"));
+}
+
+#[test]
 fn a_pack_file_says_plurals_and_personal_data() {
     let person = interface("Person", "", &property("name", "\"string\""));
     let of = |toml: &str| Ontology::compile(&[source(&pack(toml), &person)]);

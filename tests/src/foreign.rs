@@ -126,10 +126,21 @@ impl Drop for Foreign {
 /// `mosquitto_pub` to the MQTT service at this address, with its words line by line as they come.
 #[track_caller]
 pub fn publisher(mqtt: &str, args: &[&str]) -> Command {
+    mosquitto("mosquitto_pub", mqtt, args)
+}
+
+/// `mosquitto_sub` at the MQTT service at this address, with its words line by line as they come.
+#[track_caller]
+pub fn subscriber(mqtt: &str, args: &[&str]) -> Command {
+    mosquitto("mosquitto_sub", mqtt, args)
+}
+
+#[track_caller]
+fn mosquitto(program: &str, mqtt: &str, args: &[&str]) -> Command {
     let (host, port) = mqtt.rsplit_once(':').expect("an address has a port");
     let mut command = Command::new("stdbuf");
     command
-        .args(["-oL", "mosquitto_pub", "-h", host, "-p", port])
+        .args(["-oL", program, "-h", host, "-p", port])
         .args(args);
     command
 }

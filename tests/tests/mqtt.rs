@@ -17,7 +17,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
-use tests::{Checks, Finished, Foreign, Start, Twin, node, publisher, register_stations, station};
+use tests::{
+    Checks, Finished, Foreign, Start, Twin, node, publisher, register_stations, station, subscriber,
+};
 
 /// A publish is answered within this time, on a busy machine too.
 const SOON: Duration = Duration::from_mins(1);
@@ -155,6 +157,33 @@ fn publish(
     Foreign::start(&mut publisher(twin.mqtts(), &args)).finished(SOON)
 }
 
+/// Waits over TLS for one message of a device's desired state, with the certificate `device`.
+#[track_caller]
+fn listen(twin: &Twin, own: &Authority, device: &str) -> Finished {
+    let (ca, topic) = (
+        own.certificate(own.name),
+        format!("twin/rw/{device}/desired"),
+    );
+    let (certificate, key) = (own.certificate("device"), own.key("device"));
+    let args = [
+        "-V",
+        "mqttv5",
+        "-q",
+        "1",
+        "-C",
+        "1",
+        "--cafile",
+        &ca,
+        "--cert",
+        &certificate,
+        "--key",
+        &key,
+        "-t",
+        &topic,
+    ];
+    Foreign::start(&mut subscriber(twin.mqtts(), &args)).finished(SOON)
+}
+
 #[track_caller]
 fn heard(twin: &Twin, device: &str) -> bool {
     let query = "query($id: ID!) { twin(id: $id) { ... on AirQualityStation { pm25 { value } } } }";
@@ -208,6 +237,16 @@ fn a_certificate_lets_its_device_in_and_nobody_else() {
         assert_eq!(twin.metric(counter), 1);
         assert!(!heard(&twin, &devices[2]));
     });
+    checks.check(
+        "a device hears its own desired state, and no other's",
+        || {
+            let done = listen(&twin, &own, &devices[0]);
+            assert!(done.out.contains("\"revision\""), "{done:?}");
+            let done = listen(&twin, &own, &devices[1]);
+            assert!(done.out.is_empty(), "{done:?}");
+            assert!(done.err.contains("denied"), "{done:?}");
+        },
+    );
     checks.check(
         "who shows no certificate, or a stranger's, does not come in",
         || {

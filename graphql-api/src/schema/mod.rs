@@ -525,6 +525,7 @@ fn members(api: &Api, class: &Class) -> Vec<Member> {
             schema,
             unit,
             personal,
+            writable: _,
             declared_by,
         } = property;
         let ty = values::type_ref(&api.class(*declared_by).name, name, schema);

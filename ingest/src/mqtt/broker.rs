@@ -76,16 +76,21 @@ impl Broker {
     pub(crate) fn send_retained(&self, filter: &str, subscriber: &Subscriber) {
         let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
         for message in retained.find(filter, Instant::now()) {
-            self.offer(
-                subscriber,
-                Message {
-                    qos: lower(message.qos, subscriber.qos),
-                    retain: true,
-                    subscriptions: subscriber.identifier.into_iter().collect(),
-                    ..message.clone()
-                },
-            );
+            self.send_kept(message, subscriber);
         }
+    }
+
+    /// Queues a message for a subscriber as one that was there before.
+    pub(crate) fn send_kept(&self, message: &Message, subscriber: &Subscriber) {
+        self.offer(
+            subscriber,
+            Message {
+                qos: lower(message.qos, subscriber.qos),
+                retain: true,
+                subscriptions: subscriber.identifier.into_iter().collect(),
+                ..message.clone()
+            },
+        );
     }
 
     /// Retains a message for those who subscribe later; one with an empty payload removes.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use ontology::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,7 +17,7 @@ use twin_core::{DeadLetter, Position, Readings, Receipt, Refusal, TwinId};
 
 use super::*;
 use crate::testing::{STATION, kind};
-use crate::{Closed, Config, Counters, Known, Recorder};
+use crate::{Closed, Config, Counters, Known, Recorder, Tell};
 
 /// Another registered device.
 pub(super) const OTHER: &str = "rw:station:2";
@@ -113,6 +114,14 @@ impl Recorder for Handle {
                 repeated: false,
             })
         })
+    }
+
+    fn desired(&self, _: &TwinId) -> Option<Bytes> {
+        None
+    }
+
+    fn watch_desired(&self, _: Tell) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 
     fn bury(&self, letter: DeadLetter) -> BoxFuture<'static, Result<(), Refusal>> {

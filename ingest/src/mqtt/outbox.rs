@@ -14,6 +14,7 @@ use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::{Property, Qos};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use twin_core::TwinId;
 
 /// What a message takes beside its payload and topic, about, bytes.
 const MESSAGE_BYTES: usize = 128;
@@ -42,6 +43,20 @@ impl Message {
 
     pub(crate) fn expired(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// The state that a device shall have, to be had as it was subscribed; an empty one says that there
+/// is none any more.
+pub(crate) fn desired_message(realm: &str, device: &TwinId, state: Bytes) -> Message {
+    Message {
+        topic: format!("twin/{realm}/{device}/desired").into(),
+        payload: state,
+        qos: Qos::ExactlyOnce,
+        retain: true,
+        props: Arc::default(),
+        expires: None,
+        subscriptions: Vec::new(),
     }
 }
 

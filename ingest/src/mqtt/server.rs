@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker::Broker;
 use super::connection::Connection;
-use super::outbox::Message;
+use super::outbox::{Message, desired_message};
 use super::rate::Rate;
 use super::session::{Key, Sessions};
 use super::speaker::Speaker;
@@ -142,7 +142,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Publishes to the server's subscribers: desired values and commands for devices.
+/// Publishes to the server's subscribers: commands for devices.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     broker: Arc<Broker>,
@@ -255,6 +255,7 @@ impl Server {
             shared,
             ..
         } = self;
+        let telling = tokio::spawn(tell_desired(&shared));
         let mut connections = Connections {
             rate: Rate::new(shared.config.limits.max_connections_per_sec),
             tasks: JoinSet::new(),
@@ -288,13 +289,31 @@ impl Server {
         }
         drop((listener, tls, door, entering));
         connections.drain().await;
+        report(telling.await);
     }
 }
 
-/// A connection's task that ended otherwise than by its return hit a bug of ours.
+/// Tells devices what they shall be like whenever that changes, until the server stops.
+fn tell_desired(shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
+    let shutdown = shared.shutdown.clone();
+    let (broker, recorder) = (Arc::clone(&shared.broker), Arc::clone(&shared.recorder));
+    let realm = Arc::clone(&shared.config.realm);
+    let changed = shared.recorder.watch_desired(Box::new(move |id| {
+        let state = recorder.desired(id).unwrap_or_default();
+        broker.publish(None, &desired_message(&realm, id, state));
+    }));
+    async move {
+        tokio::select! {
+            () = changed => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+/// A task that ended otherwise than by its return hit a bug of ours.
 fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a connection's task failed");
+        tracing::error!(%error, "a task of the MQTT server failed");
     }
 }
 

@@ -26,8 +26,10 @@ pub(crate) enum Target<'t> {
 /// What a subscription asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish<'t> {
-    /// What is sent to this device.
-    Device(&'t str),
+    /// What this device shall be like.
+    Desired(&'t str),
+    /// Commands to this device.
+    Command(&'t str),
     /// Something that may be in an opened namespace.
     Open,
     /// Something that is not offered.
@@ -113,14 +115,10 @@ impl Rules {
             let realm = levels.next();
             let device = levels.next();
             let rest = (levels.next(), levels.next(), levels.next());
-            return match (realm, device, rest) {
-                (
-                    Some(realm),
-                    Some(device),
-                    (Some("desired"), None, None) | (Some("command"), Some(_), None),
-                ) if *realm == *self.realm && !filter.ends_with('#') && group.is_none() => {
-                    Wish::Device(device)
-                }
+            let ours = realm == Some(&*self.realm) && !filter.ends_with('#') && group.is_none();
+            return match (device, rest) {
+                (Some(device), (Some("desired"), None, None)) if ours => Wish::Desired(device),
+                (Some(device), (Some("command"), Some(_), None)) if ours => Wish::Command(device),
                 _ => Wish::Denied,
             };
         }
@@ -249,9 +247,10 @@ mod tests {
     fn a_filter_matches_nothing_beyond_what_is_allowed() {
         let rules = rules();
         for (filter, wish) in [
-            ("twin/rw/d:1/desired", Wish::Device("d:1")),
-            ("twin/rw/d:1/command/+", Wish::Device("d:1")),
-            ("twin/rw/d:1/command/reboot", Wish::Device("d:1")),
+            ("twin/rw/d:1/desired", Wish::Desired("d:1")),
+            ("twin/rw/d:1/command/+", Wish::Command("d:1")),
+            ("twin/rw/d:1/command/reboot", Wish::Command("d:1")),
+            ("twin/rw/d:1/command/desired", Wish::Command("d:1")),
             ("demo/#", Wish::Open),
             ("demo/+/x", Wish::Open),
             ("demo", Wish::Open),
@@ -288,7 +287,7 @@ mod tests {
             assert_eq!(rules.subscribe(filter), wish, "{filter}");
         }
         // The device's name is looked up, and a wildcard is no twin id.
-        assert_eq!(rules.subscribe("twin/rw/+/desired"), Wish::Device("+"));
+        assert_eq!(rules.subscribe("twin/rw/+/desired"), Wish::Desired("+"));
         assert!(twin_core::TwinId::new("+").is_err());
     }
 

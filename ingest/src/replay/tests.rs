@@ -1,11 +1,12 @@
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use twin_core::{DeadLetter, Position, Readings, Receipt, Refusal};
 
 use super::*;
 use crate::testing::{kind, station};
-use crate::{Config, Counters, Known, Recorder, Server};
+use crate::{Config, Counters, Known, Recorder, Server, Tell};
 
 #[derive(Default)]
 struct Fake {
@@ -28,6 +29,14 @@ impl Recorder for Handle {
             changes,
             repeated: false,
         })))
+    }
+
+    fn desired(&self, _: &TwinId) -> Option<Bytes> {
+        None
+    }
+
+    fn watch_desired(&self, _: Tell) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 
     fn bury(&self, _letter: DeadLetter) -> BoxFuture<'static, Result<(), Refusal>> {

@@ -98,26 +98,34 @@ impl Reader<'_> {
         keys: &'static [&'static str],
     ) -> Option<Content> {
         self.check_keys(element, &with_unit(keys, types));
-        self.writable(element);
+        let writable = self.writable(element);
         let name = self.name(element);
         let text = self.display(element);
         let schema = self.required_schema(element, "schema");
         let unit = self.unit(element, types, schema.as_ref());
         let (name, schema) = (name?, schema?);
         let kind = if types.material == Some("Property") {
-            ContentKind::Property { schema, unit }
+            ContentKind::Property {
+                schema,
+                unit,
+                writable,
+            }
         } else {
             ContentKind::Telemetry { schema, unit }
         };
         Some(Content { name, text, kind })
     }
 
-    fn writable(&mut self, element: Element<'_>) {
-        if let Some(value) = element.get("writable")
-            && plain(value).as_boolean_lit().is_none()
-        {
+    /// Whether it says that it may be set; it does not unless it says so.
+    fn writable(&mut self, element: Element<'_>) -> bool {
+        let Some(value) = element.get("writable") else {
+            return false;
+        };
+        let literal = plain(value).as_boolean_lit().map(|literal| literal.value);
+        if literal.is_none() {
             self.error(span_of(value), "`writable` is true or false", None);
         }
+        literal.unwrap_or(false)
     }
 
     /// The unit of a semantic type, which must be one that measures it.

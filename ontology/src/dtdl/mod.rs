@@ -65,6 +65,7 @@ pub(crate) enum ContentKind {
     Property {
         schema: SchemaDecl,
         unit: Option<Arc<str>>,
+        writable: bool,
     },
     Telemetry {
         schema: SchemaDecl,

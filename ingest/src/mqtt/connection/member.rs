@@ -10,6 +10,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use twin_core::TwinId;
 
 use super::super::incoming::Connect;
+use super::super::outbox::desired_message;
 use super::super::rate::Rate;
 use super::super::session::{Hold, Joined, Key, Session, Taken, Wanted};
 use super::super::speaker::Speaker;
@@ -163,9 +164,11 @@ impl<S: Stream> Connection<S> {
         if filter.len() > limits.max_topic_bytes {
             return Granted::Invalid;
         }
-        match shared.rules.subscribe(filter) {
+        let wish = shared.rules.subscribe(filter);
+        let mut desired = None;
+        match wish {
             Wish::Open => {}
-            Wish::Device(device) => {
+            Wish::Desired(device) | Wish::Command(device) => {
                 let Ok(id) = TwinId::new(device) else {
                     return Granted::Denied;
                 };
@@ -173,6 +176,7 @@ impl<S: Stream> Connection<S> {
                 if !self.speaker.is(&id) || !known() {
                     return Granted::Denied;
                 }
+                desired = matches!(wish, Wish::Desired(_)).then_some(id);
             }
             Wish::Denied => return Granted::Denied,
             Wish::Invalid => return Granted::Invalid,
@@ -195,8 +199,18 @@ impl<S: Stream> Connection<S> {
             RetainHandling::SendRetainedIfNotExists => new,
             RetainHandling::DoNotSendRetained => false,
         };
-        if retained && let Some((None, filter)) = split_share(filter) {
-            shared.broker.send_retained(filter, &subscriber);
+        match (desired, split_share(filter)) {
+            // After it was subscribed, so that no change falls between.
+            (Some(id), _) if retained => {
+                if let Some(state) = shared.recorder.desired(&id) {
+                    let message = desired_message(&shared.config.realm, &id, state);
+                    shared.broker.send_kept(&message, &subscriber);
+                }
+            }
+            (None, Some((None, filter))) if retained => {
+                shared.broker.send_retained(filter, &subscriber);
+            }
+            _ => {}
         }
         Granted::Qos(wants.qos())
     }
