@@ -1,5 +1,5 @@
-//! Apps follow what happens: graphql-ws, a client that nobody here wrote, hears every change once, in
-//! order, over crashes and restarts of the twin.
+//! Apps follow what happens: graphql-ws and curl, clients that nobody here wrote, hear every change
+//! once, in order, over crashes and restarts of the twin.
 //!
 //! # Invariants
 //! - Nothing is filtered, so positions are consecutive: a loss or a repeat shows in them.
@@ -12,6 +12,7 @@
 
 use std::{
     io::BufRead as _,
+    process::Command,
     sync::mpsc::{self, Receiver},
     thread::{self, JoinHandle},
     time::Duration,
@@ -50,19 +51,7 @@ impl Subscriber {
             .arg(CHANGES)
             .arg(json!({ "after": after }).to_string());
         let mut client = Foreign::start(&mut command);
-        let output = client.output();
-        let (send, lines) = mpsc::sync_channel(LINES_AHEAD);
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                let said = serde_json::from_str(&line);
-                if send
-                    .send(said.unwrap_or_else(|_| json!({ "said": line })))
-                    .is_err()
-                {
-                    return;
-                }
-            }
-        });
+        let lines = lines_of(&mut client);
         Self {
             _client: client,
             lines,
@@ -107,6 +96,29 @@ impl Subscriber {
             heard.push(event);
         }
     }
+}
+
+/// Lines of JSON that a program writes, as they come.
+fn lines_of(client: &mut Foreign) -> Receiver<Value> {
+    let output = client.output();
+    let (send, lines) = mpsc::sync_channel(LINES_AHEAD);
+    thread::spawn(move || {
+        let lines = output.lines().map_while(Result::ok);
+        for line in lines.filter(|line| !line.is_empty()) {
+            let said = serde_json::from_str(&line);
+            let said = said.unwrap_or_else(|_| json!({ "said": line }));
+            if send.send(said).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// `curl` that reads `/log`.
+fn log_reader(twin: &Twin, query: &str) -> Foreign {
+    let url = format!("http://{}/log?{query}", twin.http());
+    Foreign::start(Command::new("curl").args(["-sS", "-N", "--fail-with-body", &url]))
 }
 
 fn position(twin: &Twin) -> String {
@@ -243,4 +255,99 @@ fn a_subscriber_hears_every_change_once_over_restarts() {
         all.len()
     );
     println!("{} changes heard in 4 pieces", heard.len());
+}
+
+#[test]
+fn a_reader_of_the_log_reads_every_line_once_over_kills_of_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("twin");
+    register_stations(&dir, 3);
+    let start = || Start::serve().dir(&dir).ready();
+    let mut read = Vec::new();
+    let next = |lines: &Receiver<Value>| {
+        let line = lines.recv_timeout(SOON);
+        line.unwrap_or_else(|why| panic!("nothing more was read: {why}"))
+    };
+
+    // The reader is killed while it reads.
+    let mut twin = start();
+    let mut reader = log_reader(&twin, "");
+    let lines = lines_of(&mut reader);
+    let app = committing(&twin, 0, 50);
+    let published = publishing(&twin, 0).finished(SOON);
+    assert_eq!(published.code, Some(0), "{published:?}");
+    for _ in 0..BEFORE_KILL {
+        read.push(next(&lines));
+    }
+    reader.kill();
+    app.join().unwrap();
+
+    // Another goes on, until the twin is killed under its writers.
+    let mut reader = log_reader(&twin, &format!("after={}", last(&read)));
+    let lines = lines_of(&mut reader);
+    let app = committing(&twin, 1, usize::MAX);
+    let mut device = publishing(&twin, 1);
+    for _ in 0..2 * BEFORE_KILL {
+        read.push(next(&lines));
+    }
+    twin.kill9();
+    device.kill();
+    app.join().unwrap();
+    // A line that was cut by the kill is no JSON, and none of these.
+    let whole = lines.iter().filter(|line| line.get("position").is_some());
+    read.extend(whole);
+    let cut = reader.finished(SOON);
+    assert_ne!(cut.code, Some(0), "a log that was cut does not end well");
+
+    // And on, until the twin is stopped in order.
+    let mut twin = start();
+    let mut reader = log_reader(&twin, &format!("after={}", last(&read)));
+    let lines = lines_of(&mut reader);
+    let published = publishing(&twin, 2).finished(SOON);
+    assert_eq!(published.code, Some(0), "{published:?}");
+    let end = position(&twin);
+    while read.last().is_none_or(|line| line["position"] != *end) {
+        read.push(next(&lines));
+    }
+    twin.interrupt();
+    assert!(lines.iter().next().is_none());
+    assert_ne!(reader.finished(SOON).code, Some(0));
+
+    let twin = start();
+    let all = log_reader(&twin, "until=now").finished(SOON);
+    assert_eq!(all.code, Some(0), "{}", all.err);
+    let all: Vec<Value> = all
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let offsets: Vec<u64> = all.iter().map(offset).collect();
+    let whole: Vec<u64> = (1..=all.len() as u64).collect();
+    assert_eq!(offsets, whole, "nothing is left out");
+    assert_eq!(last(&all), end);
+    assert_eq!(read.len(), all.len());
+    for (read, all) in read.iter().zip(&all) {
+        assert_eq!(read, all);
+    }
+    // It says what the API says.
+    let mut heard = Vec::new();
+    Subscriber::new(&twin, "main:0").heard_until(&end, &mut heard);
+    assert_eq!(heard.len(), all.len());
+    for (line, event) in all.iter().zip(&heard) {
+        for part in ["position", "kind", "at", "principal", "id", "class"] {
+            assert_eq!(line[part], event[part], "{part} of {line}");
+        }
+        for part in ["before", "after", "relationship", "reading"] {
+            let Some(members) = event[part].as_object() else {
+                assert!(line.get(part).is_none(), "{line}");
+                continue;
+            };
+            for (name, value) in members.iter().filter(|(name, _)| *name != "label") {
+                let told = &line[part][name];
+                // JavaScript writes 0.0 as 0.
+                let same = told == value || told.is_number() && told.as_f64() == value.as_f64();
+                assert!(same, "{part}.{name} is {value} in the API: {line}");
+            }
+        }
+    }
 }
