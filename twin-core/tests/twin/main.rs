@@ -7,6 +7,7 @@
 )]
 
 mod clock;
+mod keeper;
 mod lives;
 mod order;
 mod path;
