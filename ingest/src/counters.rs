@@ -22,6 +22,8 @@ pub enum Reason {
     WrongTime,
     /// A time further ahead of the server's clock than `max_ahead`.
     FutureTime,
+    /// A time further behind it than `max_behind`.
+    PastTime,
     /// The topic names no registered device, or a twin that is none.
     UnknownDevice,
     /// The payload speaks for another device than the topic.
@@ -42,13 +44,14 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::MalformedJson,
         Self::WrongShape,
         Self::WrongType,
         Self::UnknownName,
         Self::WrongTime,
         Self::FutureTime,
+        Self::PastTime,
         Self::UnknownDevice,
         Self::ForeignDevice,
         Self::ForeignTopic,
@@ -68,6 +71,7 @@ impl Reason {
             Self::UnknownName => "unknown_name",
             Self::WrongTime => "wrong_time",
             Self::FutureTime => "future_time",
+            Self::PastTime => "past_time",
             Self::UnknownDevice => "unknown_device",
             Self::ForeignDevice => "foreign_device",
             Self::ForeignTopic => "foreign_topic",

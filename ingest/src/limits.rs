@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use twin_core::MAX_AHEAD;
+use twin_core::{MAX_AHEAD, MAX_BEHIND};
 
 use crate::mqtt::Tls;
 
@@ -87,6 +87,8 @@ pub struct PayloadLimits {
     /// Furthest that the time of a reading may be ahead of the server's clock; beyond it the reading
     /// would stay the latest until that time has come.
     pub max_ahead: Duration,
+    /// Furthest that it may lie behind it.
+    pub max_behind: Duration,
 }
 
 impl Default for PayloadLimits {
@@ -96,6 +98,7 @@ impl Default for PayloadLimits {
             max_values: 256,
             max_messages: 1_000,
             max_ahead: MAX_AHEAD,
+            max_behind: MAX_BEHIND,
         }
     }
 }

@@ -22,6 +22,9 @@ use crate::limits::PayloadLimits;
 use crate::recorder::DeviceKind;
 use crate::time::{Arrivals, parse_epoch_seconds, parse_rfc3339};
 
+/// Seconds of a day.
+const DAY_SECS: u64 = 86_400;
+
 /// The version of the canonical form that is read here.
 const SCHEMA_VERSION: &str = "1";
 /// Members of the canonical form.
@@ -164,7 +167,7 @@ fn decode_message(
         return Err(Refused::new(Reason::WrongShape, detail));
     }
     let ts = match ts {
-        Some(ts) => check_ahead(ts, now, limits.max_ahead)?,
+        Some(ts) => check_time(ts, now, limits)?,
         None => arrivals.next(now),
     };
     for (name, raw) in values {
@@ -242,19 +245,29 @@ fn parse_ts(raw: &RawValue) -> Result<Option<i64>, Refused> {
         .map_err(|why| Refused::new(Reason::WrongTime, format!("`ts`: {why}")))
 }
 
-/// A time within `max_ahead` of now, or in the past.
-fn check_ahead(ts: i64, now: i64, max_ahead: Duration) -> Result<i64, Refused> {
-    let ahead = Duration::from_micros(u64::try_from(ts.saturating_sub(now)).unwrap_or(0));
-    if ahead <= max_ahead {
-        return Ok(ts);
+/// A time at most `max_ahead` after now, and at most `max_behind` before.
+fn check_time(ts: i64, now: i64, limits: &PayloadLimits) -> Result<i64, Refused> {
+    let beyond = Duration::from_micros(ts.abs_diff(now));
+    if ts > now && beyond > limits.max_ahead {
+        let detail = format!(
+            "`ts` is {} s ahead of this server's clock, more than {} s (twin.max_ahead_secs): set \
+             the device's clock, and send seconds of UTC",
+            beyond.as_micros().div_ceil(1_000_000),
+            limits.max_ahead.as_secs()
+        );
+        return Err(Refused::new(Reason::FutureTime, detail));
     }
-    let detail = format!(
-        "`ts` is {} s ahead of this server's clock, more than {} s (twin.max_ahead_secs): set the \
-         device's clock, and send seconds of UTC",
-        ahead.as_micros().div_ceil(1_000_000),
-        max_ahead.as_secs()
-    );
-    Err(Refused::new(Reason::FutureTime, detail))
+    if ts < now && beyond > limits.max_behind {
+        let detail = format!(
+            "`ts` is {} days behind this server's clock, more than {} (twin.max_behind_days): set \
+             the device's clock, which may have begun anew in 1970 for want of a battery, and send \
+             seconds of UTC",
+            beyond.as_secs() / DAY_SECS,
+            limits.max_behind.as_secs() / DAY_SECS
+        );
+        return Err(Refused::new(Reason::PastTime, detail));
+    }
+    Ok(ts)
 }
 
 fn check_version(raw: &RawValue) -> Result<(), Refused> {

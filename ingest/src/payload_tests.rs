@@ -8,6 +8,14 @@ use crate::testing::{kind, station};
 
 const NOW: i64 = 1_800_000_000_000_000;
 
+/// Times may be short to read.
+fn any_age() -> PayloadLimits {
+    PayloadLimits {
+        max_behind: Duration::MAX,
+        ..PayloadLimits::default()
+    }
+}
+
 fn decode_with(
     payload: &[u8],
     limits: &PayloadLimits,
@@ -41,7 +49,7 @@ fn decode_with(
 }
 
 fn decoded(payload: &str) -> Result<Vec<(String, i64, Value)>, Refused> {
-    decode_with(payload.as_bytes(), &PayloadLimits::default())
+    decode_with(payload.as_bytes(), &any_age())
 }
 
 fn refused(payload: &str) -> Refused {
@@ -142,6 +150,24 @@ fn each_fault_has_its_reason() {
 }
 
 #[test]
+fn a_time_behind_the_clock_is_taken_within_its_bound_only() {
+    let limits = PayloadLimits::default();
+    let behind = limits.max_behind.as_micros() as i64;
+    let at = |micros: i64| {
+        let payload = format!(r#"{{"ts":{},"pm25":1}}"#, micros / 1_000_000);
+        decode_with(payload.as_bytes(), &limits)
+    };
+    assert_eq!(at(NOW - behind).unwrap()[0].1, NOW - behind);
+    let refused = at(NOW - behind - 1_000_000).unwrap_err();
+    assert_eq!(refused.reason, Reason::PastTime);
+    let refused = at(1_000_000).unwrap_err();
+    assert_eq!(refused.reason, Reason::PastTime);
+    for word in ["20833 days behind", "3660", "max_behind_days", "battery"] {
+        assert!(refused.detail.contains(word), "{}", refused.detail);
+    }
+}
+
+#[test]
 fn a_time_ahead_of_the_clock_is_taken_within_its_bound_only() {
     let ahead = MAX_AHEAD.as_micros() as i64;
     let at = |micros: i64| {
@@ -204,7 +230,7 @@ fn brackets_inside_texts_are_no_depth() {
 proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        drop(decode_with(&bytes, &PayloadLimits::default()));
+        drop(decode_with(&bytes, &any_age()));
     }
 
     #[test]

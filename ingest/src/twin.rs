@@ -136,7 +136,12 @@ mod tests {
         let (ontology, _) = Ontology::load_dir(folder.path()).unwrap();
         let ontology = Arc::new(ontology);
         let store = MemoryStore::new(Arc::clone(&ontology));
-        let twin = Twin::open(Arc::new(store.clone()), ontology, Settings::default())
+        // Times here are small numbers.
+        let settings = Settings {
+            max_behind: Duration::MAX,
+            ..Settings::default()
+        };
+        let twin = Twin::open(Arc::new(store.clone()), ontology, settings)
             .await
             .unwrap();
         let put = |name: &str, class: &str| {
@@ -272,10 +277,11 @@ mod tests {
     async fn a_dead_letter_is_taken_in_again_once_its_cause_is_gone() {
         let (twin, store) = nation().await;
         let recorder = Arc::new(TwinRecorder::new(twin.clone()).unwrap());
-        let config = Config {
+        let mut config = Config {
             realm: "rw".into(),
             ..Config::default()
         };
+        config.limits.payload.max_behind = Duration::MAX;
         let retry = Retry::new(config, recorder).unwrap();
         let letter = |topic: &str, payload: &str| DeadLetter {
             at: 7_000_000,

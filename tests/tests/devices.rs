@@ -182,6 +182,11 @@ fn refusals(checks: &mut Checks, twin: &Twin) {
             r#"{"ts": 1732180000125, "values": {"pm25": 1}}"#,
         ),
         ("future_time", quiet.clone(), &future),
+        (
+            "past_time",
+            quiet.clone(),
+            r#"{"ts": 86400, "values": {"pm25": 1}}"#,
+        ),
         ("too_large", quiet, &large),
     ];
     let refused = "what is refused is acknowledged, kept with its reason and counted by it";

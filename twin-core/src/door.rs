@@ -4,6 +4,7 @@
 //! is its class still the same, are there too many targets).
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ontology::{Class, ClassId, Ontology, Property, RelationshipId, Schema, Value};
@@ -102,13 +103,14 @@ pub(crate) fn check_commit(
     Ok((steps, bytes))
 }
 
-/// Checks readings, none measured later than `newest`; answers them and their estimated bytes.
+/// Checks readings, each measured `within` the times that are taken; answers them and their
+/// estimated bytes.
 ///
 /// A reading without a time gets the next of `arrivals`.
 pub(crate) fn check_readings(
     live: &Live,
     readings: &Readings,
-    newest: i64,
+    within: &RangeInclusive<i64>,
     arrivals: impl Fn() -> i64,
 ) -> Result<(Vec<ReadStep>, usize), Refusal> {
     let given = readings.readings.len();
@@ -144,18 +146,13 @@ pub(crate) fn check_readings(
                 reason,
             })
         })?;
-        if let Some(ts) = reading.ts
-            && ts > newest
-        {
-            let seconds = ts.saturating_sub(newest).unsigned_abs().div_ceil(1_000_000);
-            return Err(located(Refusal::Invalid {
-                at: format!("ts of {}", reading.telemetry),
-                reason: format!(
-                    "{} lies {seconds} s further ahead of this server's clock than \
-                     twin.max_ahead_secs allows: set the clock that measured it, and send UTC",
-                    Value::DateTime(ts).to_json()
-                ),
-            }));
+        if let Some(ts) = reading.ts {
+            admit_time(ts, within).map_err(|reason| {
+                located(Refusal::Invalid {
+                    at: format!("ts of {}", reading.telemetry),
+                    reason,
+                })
+            })?;
         }
         bytes += OPERATION_BYTES + value_bytes(&reading.value);
         steps.push(ReadStep {
@@ -167,6 +164,28 @@ pub(crate) fn check_readings(
         });
     }
     Ok((steps, bytes))
+}
+
+/// Whether a time lies within those that are taken; the reason where it does not.
+fn admit_time(ts: i64, within: &RangeInclusive<i64>) -> Result<(), String> {
+    let seconds = |beyond: u64| beyond.div_ceil(1_000_000);
+    let shown = Value::DateTime(ts).to_json();
+    if ts > *within.end() {
+        Err(format!(
+            "{shown} lies {} s further ahead of this server's clock than twin.max_ahead_secs \
+             allows: set the clock that measured it, and send UTC",
+            seconds(ts.abs_diff(*within.end()))
+        ))
+    } else if ts < *within.start() {
+        Err(format!(
+            "{shown} lies {} days further behind this server's clock than twin.max_behind_days \
+             allows: set the clock that measured it (one without a battery begins anew in 1970), \
+             or raise that setting for readings that are really so old",
+            seconds(ts.abs_diff(*within.start())).div_ceil(86_400)
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_operation(ontology: &Ontology, operation: &Operation) -> Result<Step, Refusal> {

@@ -50,5 +50,7 @@ pub use id::{MAX_ID_BYTES, MAX_LANES, NameError, Position, Principal, TwinId};
 pub use keeper::{BELIEVED_AFTER, KeeperCounters, LATEST_PAGE_ROWS, TEND_EVERY, TEND_READINGS};
 pub use live::{Latest, TwinRef, ValueRef};
 pub use path::{Link, Path, PathError, Way, shortest_path};
-pub use twin::{HISTORY_READERS, LoadReport, MAX_AHEAD, Settings, Twin, now_us, steady_now};
+pub use twin::{
+    HISTORY_READERS, LoadReport, MAX_AHEAD, MAX_BEHIND, Settings, Twin, now_us, steady_now,
+};
 pub use view::{Direction, View};

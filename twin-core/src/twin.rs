@@ -31,6 +31,10 @@ use crate::view::View;
 /// set over the network are within a second; those set by hand within minutes.
 pub const MAX_AHEAD: Duration = Duration::from_mins(5);
 
+/// Furthest that the time of a reading may lie behind the clock, where nothing else is set: ten
+/// years, so that what was kept elsewhere can be brought in.
+pub const MAX_BEHIND: Duration = Duration::from_hours(3_660 * 24);
+
 /// Readers of history at the same time; the others wait, so that writers keep the store.
 pub const HISTORY_READERS: usize = 2;
 
@@ -46,6 +50,9 @@ pub struct Settings {
     /// Furthest that the time of a reading may be ahead of the clock. One from further ahead would
     /// stay the latest until its time has come.
     pub max_ahead: Duration,
+    /// Furthest that it may lie behind the clock. A clock that began anew in 1970 would otherwise
+    /// make days that nobody lived.
+    pub max_behind: Duration,
     /// How often history is brought into its lasting form; `None`: only when it is asked for.
     pub tend_every: Option<Duration>,
 }
@@ -57,6 +64,7 @@ impl Default for Settings {
             clock: now_us,
             steady: steady_now,
             max_ahead: MAX_AHEAD,
+            max_behind: MAX_BEHIND,
             tend_every: Some(TEND_EVERY),
         }
     }
@@ -213,12 +221,16 @@ impl Twin {
     pub async fn record(&self, readings: Readings) -> Result<Receipt, Refusal> {
         let live = self.inner.shared.live.load_full();
         let settings = &self.inner.settings;
-        let ahead = i64::try_from(settings.max_ahead.as_micros()).unwrap_or(i64::MAX);
-        let newest = (settings.clock)().saturating_add(ahead);
-        let (steps, bytes) =
-            self.counted(door::check_readings(&live, &readings, newest, || {
-                self.arrival()
-            }))?;
+        let micros = |bound: Duration| i64::try_from(bound.as_micros()).unwrap_or(i64::MAX);
+        let now = (settings.clock)();
+        let oldest = now.saturating_sub(micros(settings.max_behind));
+        let newest = now.saturating_add(micros(settings.max_ahead));
+        let (steps, bytes) = self.counted(door::check_readings(
+            &live,
+            &readings,
+            &(oldest..=newest),
+            || self.arrival(),
+        ))?;
         self.ask(readings.principal, Work::Record(steps), bytes)
             .await
     }

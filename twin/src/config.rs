@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
@@ -25,6 +26,9 @@ pub(crate) struct Config {
     pub(crate) log: LogSection,
 }
 
+/// Seconds of a day.
+const DAY_SECS: u64 = 86_400;
+
 /// What is held and where its data comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TwinSection {
@@ -38,6 +42,8 @@ pub(crate) struct TwinSection {
     pub(crate) seeds: PathBuf,
     /// Furthest that the time of a reading may be ahead of this machine's clock, seconds.
     pub(crate) max_ahead_secs: u32,
+    /// Furthest that it may lie behind it, days.
+    pub(crate) max_behind_days: u32,
 }
 
 /// The HTTP service.
@@ -138,6 +144,13 @@ pub(crate) enum Sync {
     Never,
 }
 
+impl TwinSection {
+    /// Furthest that the time of a reading may lie behind this machine's clock.
+    pub(crate) fn max_behind(&self) -> Duration {
+        Duration::from_secs(u64::from(self.max_behind_days) * DAY_SECS)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -147,6 +160,8 @@ impl Default for Config {
                 data: "data".into(),
                 seeds: "seeds".into(),
                 max_ahead_secs: u32::try_from(twin_core::MAX_AHEAD.as_secs()).unwrap_or(u32::MAX),
+                max_behind_days: u32::try_from(twin_core::MAX_BEHIND.as_secs() / DAY_SECS)
+                    .unwrap_or(u32::MAX),
             },
             http: HttpSection {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),

@@ -25,6 +25,7 @@ pub(crate) fn config(config: &Config) -> Result<ingest::Config, Failure> {
     limits.max_sessions = mqtt.max_sessions as usize;
     let max_ahead_secs = u64::from(config.twin.max_ahead_secs);
     limits.payload.max_ahead = Duration::from_secs(max_ahead_secs);
+    limits.payload.max_behind = config.twin.max_behind();
     if !mqtt.tls_certificate.as_os_str().is_empty() {
         let client_ca = &mqtt.tls_client_ca;
         let named = !client_ca.as_os_str().is_empty();

@@ -142,6 +142,7 @@ impl Nation {
     ) -> Result<Self, Failure> {
         let settings = twin_core::Settings {
             max_ahead: Duration::from_secs(u64::from(config.twin.max_ahead_secs)),
+            max_behind: config.twin.max_behind(),
             tend_every: Some(Duration::from_secs(config.history.tend_secs.max(1).into())),
             ..twin_core::Settings::default()
         };

@@ -1,6 +1,7 @@
 //! A small nation to ask.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use graphql_api::{Options, Service};
 use ontology::{Ontology, Pack, Source, Value};
@@ -66,6 +67,14 @@ pub(crate) struct World {
     pub(crate) store: MemoryStore,
 }
 
+/// Times of tests are small numbers.
+fn any_age() -> Settings {
+    Settings {
+        max_behind: Duration::MAX,
+        ..Settings::default()
+    }
+}
+
 impl World {
     /// A service over an empty twin.
     pub(crate) async fn empty() -> Self {
@@ -83,7 +92,7 @@ impl World {
 
     async fn open(store: MemoryStore, options: Options) -> Self {
         let ontology = ontology();
-        let twin = Twin::open(Arc::new(store.clone()), ontology, Settings::default())
+        let twin = Twin::open(Arc::new(store.clone()), ontology, any_age())
             .await
             .unwrap();
         let service = Service::new(twin.clone(), options).unwrap();

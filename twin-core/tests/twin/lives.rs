@@ -1,13 +1,15 @@
 //! What a twin's deletion ends, how following ends, and what is kept of refused messages.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ontology::Value;
 use twin_core::memory::{Fault, MemoryStore};
 use twin_core::{
-    Commit, DeadLetter, FollowEnd, Follower, Group, Idempotency, MAX_AHEAD, MAX_DETACHED,
-    MAX_LETTER_BYTES, Operation, Position, Principal, Reading, Readings, Refusal, now_us,
+    Commit, DeadLetter, FollowEnd, Follower, Group, Idempotency, MAX_AHEAD, MAX_BEHIND,
+    MAX_DETACHED, MAX_LETTER_BYTES, Operation, Position, Principal, Reading, Readings, Refusal,
+    Settings, Twin, now_us,
 };
 
 use crate::world::{World, area, commit, delete, id, put, relate, station, unrelate};
@@ -30,7 +32,7 @@ async fn history(world: &World) -> Vec<(i64, u64)> {
         .collect()
 }
 
-async fn next(follower: &mut Follower) -> Result<std::sync::Arc<Group>, FollowEnd> {
+async fn next(follower: &mut Follower) -> Result<Arc<Group>, FollowEnd> {
     let next = tokio::time::timeout(Duration::from_secs(10), follower.next());
     next.await.expect("something follows or ends")
 }
@@ -234,7 +236,7 @@ async fn readings_without_a_time_do_not_replace_each_other() {
 #[tokio::test]
 async fn few_words_cannot_make_changes_without_bound() {
     let world = World::new().await;
-    let long: std::sync::Arc<str> = "x".repeat(1 << 20).into();
+    let long: Arc<str> = "x".repeat(1 << 20).into();
     let name = |id: &str| put(id, "Area", &[("name", Value::Text(long.clone()))]);
     let made = vec![Operation::Upsert(name("long"))];
     world.commit(made).await.unwrap();
@@ -265,7 +267,7 @@ async fn few_words_cannot_make_changes_without_bound() {
 #[tokio::test]
 async fn a_group_ends_where_its_changes_are_large() {
     let world = World::new().await;
-    let long: std::sync::Arc<str> = "x".repeat(1 << 20).into();
+    let long: Arc<str> = "x".repeat(1 << 20).into();
     let name = |id: &str| put(id, "Area", &[("name", Value::Text(long.clone()))]);
     let made = (0..8).map(|n| Operation::Upsert(name(&format!("t{n}"))));
     world.commit(made.collect()).await.unwrap();
@@ -282,4 +284,24 @@ async fn a_group_ends_where_its_changes_are_large() {
         let group = next(&mut follower).await.unwrap();
         assert!(group.changes.len() <= 16, "{}", group.changes.len());
     }
+}
+
+#[tokio::test]
+async fn a_reading_from_further_behind_than_a_clock_may_be_is_refused() {
+    const SECOND: i64 = 1_000_000;
+    let mut world = World::new().await;
+    world.commit(vec![station("s", 30.0, -2.0)]).await.unwrap();
+    world.twin.close().await;
+    let shared = Arc::new(world.store.clone());
+    let twin = Twin::open(shared, Arc::clone(&world.ontology), Settings::default());
+    world.twin = twin.await.unwrap();
+    let behind = now_us() - MAX_BEHIND.as_micros() as i64;
+    world.read("s", behind + 60 * SECOND, 1.0).await.unwrap();
+    for (ts, days) in [(behind - SECOND, " 1 days "), (0, " days ")] {
+        let refused = world.read("s", ts, 1.0).await.unwrap_err().to_string();
+        for word in [days, "twin.max_behind_days", "battery"] {
+            assert!(refused.contains(word), "{refused}");
+        }
+    }
+    assert_eq!(latest(&world), Some(behind + 60 * SECOND));
 }

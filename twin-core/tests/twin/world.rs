@@ -1,6 +1,7 @@
 //! A small nation to test with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ontology::{Ontology, Pack, Source, Value};
 use twin_core::memory::MemoryStore;
@@ -93,9 +94,13 @@ impl World {
 
 async fn open(store: &MemoryStore, ontology: &Arc<Ontology>) -> Twin {
     let store = Arc::new(store.clone());
-    Twin::open(store, Arc::clone(ontology), Settings::default())
-        .await
-        .unwrap()
+    // Times of tests are small numbers.
+    let settings = Settings {
+        max_behind: Duration::MAX,
+        ..Settings::default()
+    };
+    let twin = Twin::open(store, Arc::clone(ontology), settings);
+    twin.await.unwrap()
 }
 
 pub(crate) fn commit(operations: Vec<Operation>) -> Commit {
