@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use ontology::Value;
 
 use crate::change::{DeadLetter, EdgeState, Group, KeptReceipt, Recorded, TwinState};
-use crate::history::{Bucket, Settle, Tend, Tended, gather, number, window_start};
+use crate::history::{Bucket, DAY_US, HOUR_US, Settle, Tend, Tended, gather, number, window_start};
 use crate::id::TwinId;
 
 /// What a lane's row says.
@@ -54,6 +54,17 @@ pub enum Loaded {
     },
 }
 
+/// The day of a time, as it is written.
+fn day(ts: i64) -> String {
+    let days = i32::try_from(ts.div_euclid(DAY_US)).unwrap_or_default();
+    let date = Value::Date(days).to_json();
+    date.as_str().unwrap_or_default().to_owned()
+}
+
+fn kept_from(since: Option<i64>) -> String {
+    since.map_or_else(String::new, |ts| format!(", or from {} on", day(ts)))
+}
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -71,6 +82,21 @@ pub enum StoreError {
     /// the store was opened again.
     #[error("the store failed: {0}")]
     Engine(String),
+    /// Retention dropped readings that are asked for, and kept sums of them.
+    #[error(
+        "the readings of {} were dropped by retention, and only their sums by {unit} are kept: ask \
+         for windows that are whole {unit}s and for times that begin and end with one{}",
+        day(*.from), kept_from(*.since),
+        unit = if *.every < HOUR_US { "minute" } else { "hour" }
+    )]
+    Coarse {
+        /// Where the first day begins of which they were dropped, microseconds since 1970.
+        from: i64,
+        /// Windows that can be asked for are multiples of so many microseconds.
+        every: i64,
+        /// Where the first day begins from which on readings are kept, if there is one.
+        since: Option<i64>,
+    },
     /// What is stored speaks of something that the ontology no longer has.
     #[error("the ontology no longer has {0}: add it back to its pack")]
     Foreign(String),
@@ -161,6 +187,9 @@ pub trait Store: Send + Sync + Debug + 'static {
 
     /// Raw readings of a series, oldest first. Of several of one time the one written last counts;
     /// readings from before the twin was last deleted do not.
+    ///
+    /// Where retention dropped some of them this is [`StoreError::Coarse`], unless everything is asked
+    /// for, from `i64::MIN` on: that begins where readings are kept.
     fn readings<'a>(
         &'a self,
         series: &'a Series<'a>,
@@ -168,6 +197,9 @@ pub trait Store: Send + Sync + Debug + 'static {
 
     /// The readings of a series summed up by windows of `every` microseconds, oldest first, at most
     /// `series.limit` windows. A value that is no number counts in none.
+    ///
+    /// Where retention dropped the readings and the windows cannot be made of the sums it kept, this is
+    /// [`StoreError::Coarse`], as for [`Store::readings`].
     fn buckets<'a>(
         &'a self,
         series: &'a Series<'a>,

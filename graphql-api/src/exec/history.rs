@@ -147,6 +147,7 @@ impl History {
             .block_on(async { timeout(left, readings).await })
         {
             Ok(Ok(readings)) => Ok(readings),
+            Ok(Err(error @ StoreError::Coarse { .. })) => Err(Fault::invalid(error.to_string())),
             Ok(Err(error)) => Err(Fault::new(
                 Code::Unavailable,
                 format!("history cannot be read: {error}"),

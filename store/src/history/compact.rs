@@ -5,7 +5,7 @@
 //!   does. A part that is larger than all after it together stays: what is written again stays in its
 //!   table until retention drops it, and so it is about as much as what came late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -94,6 +94,8 @@ impl SurrealStore {
                 ..Step::default()
             };
             self.step(settle.lane, settle.epoch, step).await?;
+            let tables: BTreeSet<_> = heads.iter().map(|head| Arc::clone(&head.table)).collect();
+            self.drop_unnamed(settle.lane, settle.epoch, tables).await?;
         }
         Ok(())
     }

@@ -433,7 +433,10 @@ impl SurrealStore {
         let text = format!(
             "UPDATE $mark SET steps = (steps ?? 0) + 1 RETURN NONE; REMOVE TABLE IF EXISTS `{name}`;"
         );
-        self.fenced(lane, epoch, &text, variables([])).await
+        self.fenced(lane, epoch, &text, variables([])).await?;
+        let mut filled = (self.history.filled.lock()).unwrap_or_else(PoisonError::into_inner);
+        filled.remove(table);
+        Ok(())
     }
 
     /// The index of a segment's blocks.

@@ -5,11 +5,13 @@
 //!   before recent segments, those before days, and later parts of a day before earlier ones.
 //! - Sums that were kept are used only where nothing was written since they were made and the windows
 //!   asked for are made of whole ones; else they are made from the readings.
+//! - Where retention dropped readings that are asked for, that is said, as far as sums of them tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use ontology::Schema;
 use twin_core::history::{Bucket, DAY_US, HOUR_US, MINUTE_US, gather, number, window_start};
 use twin_core::store::{PastReading, Series, StoreError};
 
@@ -147,14 +149,25 @@ impl SurrealStore {
             for head in history.days(Level::Day, first, last) {
                 days.entry(head.place.day).or_default().push(head);
             }
+            // Days that have sums and no readings.
+            for head in history.days(Level::Hours, first, last) {
+                days.entry(head.place.day).or_default();
+            }
             for (day, parts) in days {
                 if found.is_full_before(day.saturating_mul(DAY_US)) {
                     break;
                 }
-                for head in parts.into_iter().rev() {
+                let mut settled = false;
+                for head in parts.iter().rev() {
                     for row in self.wanted::<LastingReading>(&lane, head, &wanted).await? {
+                        settled = true;
                         found.older(row.into());
                     }
+                }
+                if !settled && series.ts.start > i64::MIN {
+                    let none = parts.is_empty();
+                    self.check_dropped(&lane, &history, day, none, &wanted)
+                        .await?;
                 }
             }
         }
@@ -301,8 +314,29 @@ impl SurrealStore {
                     }
                     continue;
                 }
-                let points = self.points(&lane, &history, day, &wanted, &young).await?;
-                for (ts, value) in points {
+                let points = self.points(&lane, &history, day, &wanted).await?;
+                let cut = level_for(HOUR_US, &series.ts, day).is_none();
+                if points.is_empty() && (series.ts.start > i64::MIN || cut) {
+                    let dropped = self
+                        .check_dropped(&lane, &history, day, false, &wanted)
+                        .await;
+                    // What came so late is not kept either, once the day of its arrival is over.
+                    let kept = match level_for(every, &series.ts, day) {
+                        Some(level) if dropped.is_err() => {
+                            self.kept_sums(&lane, &history, level, day, &wanted).await?
+                        }
+                        _ => Vec::new(),
+                    };
+                    if kept.is_empty() {
+                        dropped?;
+                    } else {
+                        for sum in &kept {
+                            gather(&mut buckets, sum, every);
+                        }
+                        continue;
+                    }
+                }
+                for (ts, value) in with_young(points, day, &young) {
                     let bucket = Bucket::new(window_start(ts, every), value);
                     gather(&mut buckets, &bucket, every);
                 }
@@ -336,28 +370,99 @@ impl SurrealStore {
         Ok(found.1)
     }
 
-    /// The numbers of a series on a day, by time.
+    /// The values of a series on a day that were settled, by time; `None` for what is no number.
     async fn points(
         &self,
         lane: &str,
         history: &LaneHistory,
         day: i64,
         wanted: &Wanted<'_>,
-        young: &Found,
-    ) -> Result<BTreeMap<i64, f64>, StoreError> {
+    ) -> Result<BTreeMap<i64, Option<f64>>, StoreError> {
         let mut points = BTreeMap::new();
         for head in history.days(Level::Day, day, day) {
             for row in self.wanted::<LastingReading>(lane, head, wanted).await? {
                 points.insert(row.ts, number(&row.value));
             }
         }
-        let start = day.saturating_mul(DAY_US);
-        let end = start.saturating_add(DAY_US);
-        let young = young.readings.range(start..end);
-        points.extend(young.map(|(ts, reading)| (*ts, number(&reading.value))));
-        let numbers = points.into_iter().filter_map(|(ts, n)| Some((ts, n?)));
-        Ok(numbers.collect())
+        Ok(points)
     }
+
+    /// Makes sure that where no reading of a series is found on a day there was none, as far as that
+    /// is known: sums stay longer. Of what is no number there are no sums; of that nothing is known
+    /// where the day has no readings of any series, `none`, but sums of some.
+    async fn check_dropped(
+        &self,
+        lane: &str,
+        history: &LaneHistory,
+        day: i64,
+        none: bool,
+        wanted: &Wanted<'_>,
+    ) -> Result<(), StoreError> {
+        let around = Wanted {
+            ts: window_start(wanted.ts.start, HOUR_US)..wanted.ts.end,
+            twin: wanted.twin,
+            telemetry: wanted.telemetry,
+            life: wanted.life,
+            before: wanted.before,
+        };
+        let (hours, minutes) = (Level::Hours, Level::Minutes);
+        let sums = self.kept_sums(lane, history, hours, day, &around).await?;
+        if sums.is_empty() && !(none && self.is_never_summed(wanted.telemetry)) {
+            return Ok(());
+        }
+        let minutes = self.kept_sums(lane, history, minutes, day, &around).await?;
+        let later = Wanted {
+            ts: i64::MIN..i64::MAX,
+            twin: wanted.twin,
+            telemetry: wanted.telemetry,
+            life: wanted.life,
+            before: wanted.before,
+        };
+        let mut since = None;
+        for head in history.days(Level::Day, day.saturating_add(1), i64::MAX) {
+            let found = self.wanted::<LastingReading>(lane, head, &later).await?;
+            if !found.is_empty() {
+                since = Some(head.place.day.saturating_mul(DAY_US));
+                break;
+            }
+        }
+        Err(StoreError::Coarse {
+            from: day.saturating_mul(DAY_US),
+            every: if minutes.is_empty() {
+                HOUR_US
+            } else {
+                MINUTE_US
+            },
+            since,
+        })
+    }
+
+    /// Whether no class has a telemetry of that name whose values are numbers.
+    fn is_never_summed(&self, telemetry: &str) -> bool {
+        let classes = self.ontology.classes().iter();
+        let mut named = classes.filter_map(|class| {
+            let index = class.telemetry_index(telemetry)?;
+            Some(&class.telemetry[index].schema)
+        });
+        !named.any(|schema| {
+            matches!(
+                schema,
+                Schema::Boolean | Schema::Integer { .. } | Schema::Long | Schema::Double
+            )
+        })
+    }
+}
+
+/// The numbers among settled values of a day and those that were not settled yet, by time.
+fn with_young(
+    mut points: BTreeMap<i64, Option<f64>>,
+    day: i64,
+    young: &Found,
+) -> impl Iterator<Item = (i64, f64)> {
+    let start = day.saturating_mul(DAY_US);
+    let young = young.readings.range(start..start.saturating_add(DAY_US));
+    points.extend(young.map(|(ts, reading)| (*ts, number(&reading.value))));
+    points.into_iter().filter_map(|(ts, n)| Some((ts, n?)))
 }
 
 /// The level whose sums windows of a length are made of, if a range cuts none of a day apart.

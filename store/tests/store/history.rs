@@ -515,10 +515,6 @@ async fn retention_drops_whole_tables_and_keeps_sums_longer() {
     // All of November's days are more than 40 days ago; January's is not.
     let tables = world.tables("_day_").await;
     assert_eq!(tables, ["_day_2027_01", "_day_2027_02"]);
-    let raw = world
-        .history("rw:facility:1", "pm25", START..START + DAY_US, 10)
-        .await;
-    assert!(raw.is_empty());
     let hours = world
         .buckets("rw:facility:1", "pm25", START..START + DAY_US, HOUR_US)
         .await;
@@ -637,6 +633,94 @@ async fn damaged_history_is_found_and_located() {
     let found = &report.findings[0].what;
     assert!(found.contains("_recent_2026_11_21:['main'"), "{found}");
     store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_retention_dropped_is_said_where_sums_cannot_answer() {
+    let settings = Settings {
+        retention: Retention {
+            readings: Some(40),
+            classes: BTreeMap::new(),
+            sums: None,
+        },
+        ..Settings::default()
+    };
+    let mut world = World::new(settings).await;
+    for twin in &TWINS[..2] {
+        world.create(twin).await;
+    }
+    let (first, later) = (START / DAY_US, START / DAY_US + 80);
+    for day in [first, later] {
+        set_clock((day + 1) * DAY_US - 1);
+        world.record(TWINS[0], "pm25", &minutes(day)).await;
+        let status = Value::Text("on".into());
+        world
+            .record(TWINS[0], "status", &[(day * DAY_US, status)])
+            .await;
+        advance(DAY_US);
+        world.believe().await;
+    }
+    let view = world.twin.view();
+    let of = view.find(TWINS[0]).unwrap();
+    let day = START..START + DAY_US;
+    let cut = START + 17 * SECOND..START + DAY_US;
+    let asked = [
+        (day.clone(), Some(MINUTE_US)),
+        (cut.clone(), Some(HOUR_US)),
+        (START + HOUR_US..i64::MAX, Some(90 * MINUTE_US)),
+        (i64::MIN..START + 17 * SECOND, Some(HOUR_US)),
+        (cut, None),
+        (START..i64::MAX, None),
+    ];
+    for (ts, every) in asked {
+        let refused = if let Some(every) = every {
+            let every = Duration::from_micros(every.cast_unsigned());
+            let found = world.twin.buckets(&view, of, "pm25", ts.clone(), every, 9);
+            found.await.err()
+        } else {
+            let found = world.twin.history(&view, of, "pm25", ts.clone(), 9);
+            found.await.err()
+        };
+        let refused = refused.unwrap_or_else(|| panic!("{ts:?} {every:?}"));
+        let StoreError::Coarse { from, every, since } = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!((from, every), (START, HOUR_US));
+        assert_eq!(since, Some(later * DAY_US));
+        for word in ["2026-11-21", "whole hours", "2027-02-09"] {
+            assert!(refused.to_string().contains(word), "{refused}");
+        }
+    }
+    let status = world
+        .twin
+        .history(&view, of, "status", day.clone(), 9)
+        .await;
+    assert!(
+        matches!(status, Err(StoreError::Coarse { .. })),
+        "{status:?}"
+    );
+    // What the sums answer is answered, also where something came since; and so is what is kept.
+    let hours = |twin: &'static str, day: i64| {
+        let ts = day * DAY_US..(day + 1) * DAY_US;
+        world.buckets(twin, "pm25", ts, HOUR_US)
+    };
+    assert_eq!(hours(TWINS[0], first).await.len(), 24);
+    assert_eq!(hours(TWINS[0], later).await.len(), 24);
+    // Of a twin that said nothing, nothing was dropped.
+    assert!(hours(TWINS[1], first).await.is_empty());
+    assert!(
+        world
+            .history(TWINS[1], "pm25", day.clone(), 9)
+            .await
+            .is_empty()
+    );
+    let all = world.history(TWINS[0], "pm25", i64::MIN..i64::MAX, 9).await;
+    assert_eq!(all, minutes(later)[..9]);
+    world
+        .record(TWINS[0], "pm25", &[(START + 1, Value::Double(9.0))])
+        .await;
+    let hours = world.buckets(TWINS[0], "pm25", day, HOUR_US).await;
+    assert_eq!(hours.len(), 24);
 }
 
 #[tokio::test]
