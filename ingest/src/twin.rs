@@ -178,9 +178,9 @@ mod tests {
         let (twin, store) = nation().await;
         let recorder = Arc::new(TwinRecorder::new(twin.clone()).unwrap());
         let any = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(any, Config::default(), recorder)
-            .await
-            .unwrap();
+        let mut config = Config::default();
+        config.limits.payload.max_behind = Duration::MAX;
+        let server = Server::bind(any, config, recorder).await.unwrap();
         let counters = server.counters();
         let target = Target {
             addr: server.local_addr(),

@@ -144,6 +144,8 @@ pub(super) async fn start(change: impl FnOnce(&mut Config)) -> Rig {
         open: vec!["demo/#".into()],
         ..Config::default()
     };
+    // Times of readings are small numbers here.
+    config.limits.payload.max_behind = Duration::MAX;
     change(&mut config);
     let fake = Arc::new(Fake::default());
     let any = "127.0.0.1:0".parse().unwrap();

@@ -48,9 +48,10 @@ async fn serve(v5: bool, at_least_once: bool) -> (Target, Arc<Fake>, Arc<Counter
     let fake = Arc::new(Fake::default());
     let recorder = Arc::new(Handle(Arc::clone(&fake)));
     let any = "127.0.0.1:0".parse().unwrap();
-    let server = Server::bind(any, Config::default(), recorder)
-        .await
-        .unwrap();
+    let mut config = Config::default();
+    // Times of readings are small numbers here.
+    config.limits.payload.max_behind = Duration::MAX;
+    let server = Server::bind(any, config, recorder).await.unwrap();
     let target = Target {
         addr: server.local_addr(),
         realm: "rw".into(),

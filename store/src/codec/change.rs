@@ -2,7 +2,6 @@
 //!
 //! An update holds the state before it whole and of the state after it what differs.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use ontology::{Class, Ontology, Property, Value};
@@ -80,29 +79,6 @@ fn encode<'a>(header: &Header, changes: &'a [Change], ontology: &'a Ontology) ->
     packer.to.seal()
 }
 
-/// A number of 64 bits of everything that a twin is, its revision apart: of two that differ it is
-/// another one, but for chance. It holds within one process.
-pub(crate) fn twin_fingerprint(state: &TwinState, ontology: &Ontology) -> u64 {
-    fingerprint(ontology, |packer| packer.content(state))
-}
-
-/// The same of a relationship.
-pub(crate) fn edge_fingerprint(edge: &EdgeState, ontology: &Ontology) -> u64 {
-    fingerprint(ontology, |packer| packer.edge(edge))
-}
-
-fn fingerprint<'a>(ontology: &'a Ontology, write: impl FnOnce(&mut Packer<'a>)) -> u64 {
-    let mut packer = Packer {
-        ontology,
-        names: NameWriter::default(),
-        to: Writer::default(),
-    };
-    write(&mut packer);
-    let mut hasher = DefaultHasher::new();
-    packer.to.seal().hash(&mut hasher);
-    hasher.finish()
-}
-
 /// Upper bound of the bytes of one change, apart from names it shares with others.
 fn bound(change: &Change) -> usize {
     /// Names, numbers and tags of a change.
@@ -176,16 +152,12 @@ impl<'a> Packer<'a> {
     }
 
     fn twin(&mut self, state: &'a TwinState) {
-        self.content(state);
-        self.to.unsigned(state.revision);
-    }
-
-    fn content(&mut self, state: &'a TwinState) {
         let class = self.ontology.class(state.class);
         self.name(state.id.as_str());
         self.name(&class.name);
         self.values(&class.properties, &state.values);
         self.geometry(None, state.geometry.as_ref());
+        self.to.unsigned(state.revision);
     }
 
     fn edge(&mut self, edge: &'a EdgeState) {

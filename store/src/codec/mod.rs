@@ -15,6 +15,7 @@
 mod block;
 mod bytes;
 mod change;
+mod fingerprint;
 mod journal;
 mod latest;
 mod value;
@@ -24,7 +25,7 @@ pub use block::{
     SeriesName, decode_index, encode_index,
 };
 pub use change::{ChangeRecord, decode_changes, encode_changes};
-pub(crate) use change::{edge_fingerprint, twin_fingerprint};
+pub(crate) use fingerprint::{edge_fingerprint, twin_fingerprint};
 pub(crate) use journal::read_all;
 pub use journal::{
     JournalRecord, SeriesParts, Span, decode_readings, encode_readings, read_series,

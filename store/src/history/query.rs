@@ -398,26 +398,31 @@ impl SurrealStore {
         none: bool,
         wanted: &Wanted<'_>,
     ) -> Result<(), StoreError> {
-        let around = Wanted {
-            ts: window_start(wanted.ts.start, HOUR_US)..wanted.ts.end,
+        let at = |ts| Wanted {
+            ts,
             twin: wanted.twin,
             telemetry: wanted.telemetry,
             life: wanted.life,
             before: wanted.before,
         };
+        // A day is dropped whole, so one that has any was not; the sums of hours that the question cuts
+        // may be of readings outside it.
+        let start = day.saturating_mul(DAY_US);
+        let whole = at(start..start.saturating_add(DAY_US));
+        for head in history.days(Level::Day, day, day) {
+            let rows = self.wanted::<LastingReading>(lane, head, &whole).await?;
+            if !rows.is_empty() {
+                return Ok(());
+            }
+        }
+        let around = at(window_start(wanted.ts.start, HOUR_US)..wanted.ts.end);
         let (hours, minutes) = (Level::Hours, Level::Minutes);
         let sums = self.kept_sums(lane, history, hours, day, &around).await?;
         if sums.is_empty() && !(none && self.is_never_summed(wanted.telemetry)) {
             return Ok(());
         }
         let minutes = self.kept_sums(lane, history, minutes, day, &around).await?;
-        let later = Wanted {
-            ts: i64::MIN..i64::MAX,
-            twin: wanted.twin,
-            telemetry: wanted.telemetry,
-            life: wanted.life,
-            before: wanted.before,
-        };
+        let later = at(i64::MIN..i64::MAX);
         let mut since = None;
         for head in history.days(Level::Day, day.saturating_add(1), i64::MAX) {
             let found = self.wanted::<LastingReading>(lane, head, &later).await?;
@@ -427,7 +432,7 @@ impl SurrealStore {
             }
         }
         Err(StoreError::Coarse {
-            from: day.saturating_mul(DAY_US),
+            from: start,
             every: if minutes.is_empty() {
                 HOUR_US
             } else {
