@@ -19,7 +19,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tests::{Foreign, Start, Twin, ask, node, publisher, register_stations, station};
+use tests::{Foreign, Start, Twin, ask, clock, node, publisher, register_stations, station};
 
 /// An event is heard within this time, on a busy machine too.
 const SOON: Duration = Duration::from_mins(1);
@@ -172,8 +172,10 @@ fn publishing(twin: &Twin, round: usize) -> Foreign {
     let args = ["-l", "-q", "1", "-t", &topic];
     let mut client = Foreign::start(&mut publisher(twin.mqtt(), &args));
     let mut input = client.input();
+    let first = clock() / 1_000 - READINGS as i64;
     let lines: Vec<String> = (0..READINGS)
-        .map(|number| format!("{{\"ts\":{number},\"pm25\":{number}}}\n"))
+        .map(|number| (first + number as i64, number))
+        .map(|(ts, number)| format!("{{\"ts\":{ts},\"pm25\":{number}}}\n"))
         .collect();
     thread::spawn(move || {
         // A killed twin ends its client, which then reads no more.
