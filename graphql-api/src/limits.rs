@@ -60,6 +60,10 @@ pub const MAX_GROUPS: usize = 20_000;
 pub const MAX_GROUP_KEYS: usize = 4;
 /// Most entries of its `measures`.
 pub const MAX_MEASURES: usize = 16;
+/// Most series that the aggregates of one answer read.
+pub const MAX_AGGREGATE_SERIES: usize = 2_000;
+/// Most windows of one `aggregate`.
+pub const MAX_AGGREGATE_WINDOWS: usize = 1_000;
 /// Validated queries that are remembered.
 pub const MAX_REMEMBERED_QUERIES: usize = 512;
 /// Bytes that remembered queries take, parsed.

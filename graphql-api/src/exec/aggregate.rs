@@ -4,7 +4,8 @@
 //! - Twins are taken in by id, so the same instant gives the same sums, to the last bit.
 //! - Where a twin is, is its representative point: the point itself, one on a line, one inside an
 //!   area. Which area holds it is decided by exact geometry; the cell is the one that owns it.
-//! - Memory is bounded by [`MAX_GROUPS`], not by how many twins there are.
+//! - Memory is bounded by [`MAX_GROUPS`], not by how many twins there are. Of a time, the windows of
+//!   one series are held beside the groups.
 
 use std::collections::HashMap;
 
@@ -12,15 +13,17 @@ use ontology::ClassId;
 use serde_json::Value as Json;
 use twin_core::View;
 
+use super::during::During;
 use super::filter::Filter;
 use super::group::{Group, Part, compare, key_of};
+use super::history::History;
 use super::measure::{Measure, Measured, Tally};
 use super::page::{Clock, each_fitting};
 use super::plan::{Field, Planner, Twins};
 use super::root::{Within, conditions, list_argument};
 use super::select::{Ask, Merged};
 use crate::api::Api;
-use crate::error::Fault;
+use crate::error::{Code, Fault};
 use crate::limits::{MAX_GROUP_KEYS, MAX_GROUPS, MAX_MEASURES};
 
 /// Which twins, how grouped, what measured, and what of it.
@@ -31,6 +34,8 @@ pub(crate) struct AggregatePlan<'q> {
     space: Option<Within>,
     pub(crate) by: Vec<Group>,
     pub(crate) measures: Vec<Measure>,
+    /// The time whose readings are measured; without it the newest are.
+    during: Option<During>,
     pub(crate) fields: Vec<Field<'q, RowPart<'q>>>,
 }
 
@@ -86,12 +91,15 @@ pub(crate) fn plan<'q>(
         "values" => RowPart::Values,
         _ => RowPart::Typename,
     });
+    let by: Vec<_> = by.collect::<Result<_, _>>()?;
+    let measures: Vec<_> = measures.collect::<Result<_, _>>()?;
     Ok(AggregatePlan {
         class,
         filter,
         space,
-        by: by.collect::<Result<_, _>>()?,
-        measures: measures.collect::<Result<_, _>>()?,
+        during: During::plan(planner.ask, merged.field, &by, &measures)?,
+        by,
+        measures,
         fields,
     })
 }
@@ -113,13 +121,16 @@ pub(crate) fn most_groups(
         Some(Json::Array(items)) => items,
         Some(single) => vec![single],
     };
-    let most = by.iter().map(|group| {
-        let group = Group::compile(api, class, 0, group);
-        group.map_or(1, |group| group.most(api, view, class))
-    });
-    let most = most.fold(1, u64::saturating_mul).min(MAX_GROUPS as u64);
+    let keys = by.len() as u64;
+    let by = by.iter().map(|group| Group::compile(api, class, 0, group));
+    let by: Vec<_> = by.filter_map(Result::ok).collect();
+    let most = by.iter().map(|group| group.most(api, view, class));
+    let most = most.fold(1, u64::saturating_mul);
+    // A twin is in one group, or in one of each window.
     let twins = view.count(class).max(1) as u64;
-    (most.min(twins), by.len() as u64)
+    let windows = During::most_windows(ask, field, &by);
+    let most = most.min(twins).saturating_mul(windows);
+    (most.min(MAX_GROUPS as u64), keys)
 }
 
 /// Groups of the twins that fit, sorted.
@@ -128,6 +139,7 @@ pub(crate) fn rows(
     view: &View,
     plan: &AggregatePlan<'_>,
     clock: &Clock,
+    history: Option<&mut History>,
 ) -> Result<Vec<AggregateRow>, Fault> {
     let AggregatePlan {
         class,
@@ -135,6 +147,7 @@ pub(crate) fn rows(
         space,
         by,
         measures,
+        during,
         fields: _,
     } = plan;
     let fresh = || measures.iter().map(Measure::tally).collect::<Vec<Tally>>();
@@ -145,23 +158,41 @@ pub(crate) fn rows(
     }
     let mut key = Vec::with_capacity(by.len());
     let (filter, space) = (filter.as_ref(), space.as_ref());
-    each_fitting(api, view, *class, filter, space, clock, |twin| {
-        key_of(view, by, twin, clock, &mut key);
-        if !groups.contains_key(key.as_slice()) {
+    let mut gather = |key: &[Part], take: &dyn Fn(&Measure, &mut Tally)| {
+        if !groups.contains_key(key) {
             if groups.len() == MAX_GROUPS {
                 return Err(Fault::too_costly(format!(
-                    "there are more than {MAX_GROUPS} groups (MAX_GROUPS): group by larger cells or \
-                     areas, or ask in parts with `where` or `space`"
+                    "there are more than {MAX_GROUPS} groups (MAX_GROUPS): group by larger cells, \
+                     areas or windows, or ask in parts with `where` or `space`"
                 )));
             }
-            groups.insert(key.as_slice().into(), fresh());
+            groups.insert(key.into(), fresh());
         }
-        if let Some(tallies) = groups.get_mut(key.as_slice()) {
+        if let Some(tallies) = groups.get_mut(key) {
             for (measure, tally) in measures.iter().zip(tallies) {
-                measure.take(view, twin, tally);
+                take(measure, tally);
             }
         }
         Ok(())
+    };
+    let mut history = during.as_ref().and(history);
+    each_fitting(api, view, *class, filter, space, clock, |twin| {
+        key_of(view, by, twin, clock, &mut key);
+        let Some(during) = during else {
+            return gather(&key, &|measure, tally| measure.take(view, twin, tally));
+        };
+        let Some(history) = &mut history else {
+            let message = "history was not counted in the cost of the question";
+            return Err(Fault::new(Code::Internal, message));
+        };
+        during.each(view, twin, history, clock, |name, bucket, first| {
+            if let Some((place, _)) = during.window {
+                key[place] = Part::Window(bucket.start);
+            }
+            gather(&key, &|measure, tally| {
+                measure.take_window(name, bucket, first, tally);
+            })
+        })
     })?;
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_unstable_by(|(a, _), (b, _)| compare(api, view, a, b));

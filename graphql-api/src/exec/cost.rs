@@ -195,6 +195,7 @@ impl Walk<'_> {
             ),
             (Place::Root, "path") => (MAX_PATH_TWINS as u64, Place::Path),
             (Place::Root, "aggregate") => {
+                self.history |= field.get_argument("from").is_some();
                 let (groups, keys) = most_groups(self.api, self.view, self.ask, field);
                 (groups, Place::Groups(keys))
             }

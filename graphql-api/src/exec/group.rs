@@ -2,6 +2,7 @@
 
 use std::cell::LazyCell;
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use ontology::{ClassId, Schema, Value};
 use serde_json::Value as Json;
@@ -10,6 +11,7 @@ use twin_core::{TwinRef, View};
 
 use super::filter::Columns;
 use super::page::Clock;
+use super::plan::window_length;
 use super::select::one_member;
 use super::variables::shown as shown_json;
 use crate::api::{Api, Shown, shown};
@@ -27,6 +29,8 @@ pub(crate) enum Group {
     /// By twins of this class that hold them.
     Area(ClassId),
     Cell(Resolution),
+    /// By windows of this length, in which they measured something.
+    Window(Duration),
 }
 
 /// What twins of a group have in common, for one entry of `by`.
@@ -36,6 +40,8 @@ pub(crate) enum Part {
     Value(Value),
     Area(TwinRef),
     Cell(CellIndex),
+    /// Where the window begins, microseconds since 1970.
+    Window(i64),
     Absent,
 }
 
@@ -47,7 +53,7 @@ impl Group {
         json: &Json,
     ) -> Result<Self, Fault> {
         let at = format!("by[{place}]");
-        let known = ["class", "property", "area", "cell"];
+        let known = ["class", "property", "area", "cell", "every"];
         let (kind, value) = one_member(&at, json, &known)?;
         let wrong = |what: &str| {
             let found = shown_json(value);
@@ -61,6 +67,7 @@ impl Group {
             "area" => Ok(Self::Area(
                 api.class_named(text("the name of a class")?)?.id,
             )),
+            "every" => Ok(Self::Window(window_length(value)?)),
             _ => {
                 let resolution = value.as_u64().and_then(|n| u8::try_from(n).ok());
                 let resolution = resolution.and_then(|n| Resolution::try_from(n).ok());
@@ -70,7 +77,7 @@ impl Group {
         }
     }
 
-    /// Most groups that it can make.
+    /// Most groups that it can part twins into.
     pub(crate) fn most(&self, api: &Api, view: &View, class: ClassId) -> u64 {
         let known = match self {
             Self::Class => api.class(class).descendants.len() + 1,
@@ -81,6 +88,8 @@ impl Group {
                 _ => MAX_GROUPS,
             },
             Self::Cell(_) => MAX_GROUPS,
+            // It parts no twins; `During` says how many there are.
+            Self::Window(_) => 1,
         };
         known as u64
     }
@@ -138,6 +147,8 @@ pub(crate) fn key_of(view: &View, by: &[Group], twin: TwinRef, clock: &Clock, ke
                 areas.first().copied().map(Part::Area)
             }),
             Group::Cell(resolution) => place.map(|point| Part::Cell(point.cell(*resolution))),
+            // Said by what was measured, see `During`.
+            Group::Window(_) => None,
         };
         part.unwrap_or(Part::Absent)
     }));
@@ -150,6 +161,7 @@ pub(crate) fn compare(api: &Api, view: &View, a: &[Part], b: &[Part]) -> Orderin
         (Part::Value(a), Part::Value(b)) => a.cmp(b),
         (Part::Area(a), Part::Area(b)) => view.by_id(*a, *b),
         (Part::Cell(a), Part::Cell(b)) => a.cmp(b),
+        (Part::Window(a), Part::Window(b)) => a.cmp(b),
         (a, b) => (*a == Part::Absent).cmp(&(*b == Part::Absent)),
     });
     parts.fold(Ordering::Equal, Ordering::then)

@@ -6,6 +6,9 @@
 
 mod letters;
 
+use std::ops::Range;
+use std::time::Duration;
+
 use ontology::Value;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -16,7 +19,7 @@ use twin_core::{Twin, TwinRef, View};
 use super::page::Clock;
 use super::plan::HistoryPlan;
 use crate::error::{Code, Fault};
-use crate::limits::MAX_SERIES;
+use crate::limits::{MAX_AGGREGATE_SERIES, MAX_AGGREGATE_WINDOWS, MAX_SERIES};
 
 /// One entry of a history: a reading, or what became of those of a window.
 #[derive(Debug)]
@@ -87,8 +90,10 @@ impl Aggregate {
 pub(crate) struct History {
     twin: Twin,
     runtime: Handle,
-    /// Series that were read.
+    /// Series that were read for fields.
     read: usize,
+    /// Series that were read for aggregates.
+    summed: usize,
 }
 
 impl History {
@@ -98,6 +103,7 @@ impl History {
             twin,
             runtime,
             read: 0,
+            summed: 0,
         }
     }
 
@@ -117,7 +123,7 @@ impl History {
                  ask for fewer twins at once"
             )));
         }
-        let (ts, left) = (plan.ts.clone(), clock.left());
+        let ts = plan.ts.clone();
         let readings = async {
             let mut found = Vec::new();
             if let Some((every, aggregate)) = plan.windows {
@@ -141,12 +147,44 @@ impl History {
             }
             Ok::<_, StoreError>(found)
         };
+        self.wait(clock, readings)
+    }
+
+    /// A twin's readings summed up by windows, oldest first.
+    pub(crate) fn windows(
+        &mut self,
+        view: &View,
+        twin: TwinRef,
+        telemetry: &str,
+        ts: Range<i64>,
+        every: Duration,
+        clock: &Clock,
+    ) -> Result<Vec<Bucket>, Fault> {
+        self.summed += 1;
+        if self.summed > MAX_AGGREGATE_SERIES {
+            return Err(Fault::too_costly(format!(
+                "the answer sums up the history of more than {MAX_AGGREGATE_SERIES} series \
+                 (MAX_AGGREGATE_SERIES): ask in parts with `where` or `space`"
+            )));
+        }
+        // Series that are in memory are read without a wait that could run out of time.
+        clock.look();
+        clock.check()?;
+        let most = MAX_AGGREGATE_WINDOWS;
+        let buckets = self.twin.buckets(view, twin, telemetry, ts, every, most);
+        self.wait(clock, buckets)
+    }
+
+    /// Waits for the store, as long as the answer may take.
+    fn wait<T>(
+        &self,
+        clock: &Clock,
+        found: impl Future<Output = Result<Vec<T>, StoreError>>,
+    ) -> Result<Vec<T>, Fault> {
+        let left = clock.left();
         // Made inside the runtime, which owns the timer.
-        match self
-            .runtime
-            .block_on(async { timeout(left, readings).await })
-        {
-            Ok(Ok(readings)) => Ok(readings),
+        match self.runtime.block_on(async { timeout(left, found).await }) {
+            Ok(Ok(found)) => Ok(found),
             Ok(Err(error @ StoreError::Coarse { .. })) => Err(Fault::invalid(error.to_string())),
             Ok(Err(error)) => Err(Fault::new(
                 Code::Unavailable,

@@ -3,10 +3,14 @@
 //! # Invariants
 //! - Whole numbers are summed exactly. Others are summed in the order they come, and what each
 //!   addition loses is carried along, so that the error does not grow with their number (Neumaier).
+//! - Readings of a time come summed up by the store, in doubles: whole ones are exact up to 2^53.
 //! - Of no values the count is 0, and everything else is absent.
+
+use std::sync::Arc;
 
 use ontology::{ClassId, Schema, Value};
 use serde_json::Value as Json;
+use twin_core::history::Bucket;
 use twin_core::{TwinRef, ValueRef, View};
 
 use super::filter::Columns;
@@ -29,6 +33,7 @@ pub(crate) struct Measure {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Count,
+    Readings,
     Sum,
     Min,
     Max,
@@ -39,8 +44,11 @@ enum Kind {
 #[derive(Debug)]
 enum Source {
     Property(Columns),
-    /// The newest readings.
-    Telemetry(Columns),
+    /// The newest readings, or those of a time.
+    Telemetry {
+        columns: Columns,
+        name: Arc<str>,
+    },
 }
 
 /// A number of the model.
@@ -58,10 +66,11 @@ impl Measure {
         json: &Json,
     ) -> Result<Self, Fault> {
         let at = format!("measures[{place}]");
-        let known = ["count", "sum", "min", "max", "mean"];
+        let known = ["count", "readings", "sum", "min", "max", "mean"];
         let (name, value) = one_member(&at, json, &known)?;
         let kind = match name {
             "count" => Kind::Count,
+            "readings" => Kind::Readings,
             "sum" => Kind::Sum,
             "min" => Kind::Min,
             "max" => Kind::Max,
@@ -88,14 +97,58 @@ impl Measure {
         Ok(Self {
             kind,
             of: Some(of),
-            wide: kind != Kind::Mean && shown(&schema) == Shown::Scalar("BigInt"),
+            wide: !matches!(kind, Kind::Mean | Kind::Readings)
+                && shown(&schema) == Shown::Scalar("BigInt"),
         })
+    }
+
+    /// Whether it can be asked of a time only.
+    pub(crate) fn is_of_time(&self) -> bool {
+        self.kind == Kind::Readings
+    }
+
+    pub(crate) fn is_of_property(&self) -> bool {
+        matches!(self.of, Some(Source::Property(_)))
+    }
+
+    /// Name of the telemetry whose values it takes.
+    pub(crate) fn telemetry(&self) -> Option<&Arc<str>> {
+        match &self.of {
+            Some(Source::Telemetry { name, .. }) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Takes a window of a twin's telemetry in, which is the first of that twin in the group or not.
+    pub(crate) fn take_window(&self, name: &str, bucket: &Bucket, first: bool, tally: &mut Tally) {
+        if self.telemetry().is_some_and(|own| **own != *name) {
+            return;
+        }
+        match tally {
+            Tally::Count(count) if self.kind == Kind::Readings => *count += bucket.count,
+            Tally::Count(count) => *count += u64::from(first),
+            Tally::Sum(sum) => sum.add_many(bucket.count, bucket.sum),
+            Tally::Extreme(extreme) if self.kind == Kind::Min => {
+                self.take_extreme(Number::Real(bucket.min), extreme);
+            }
+            Tally::Extreme(extreme) => self.take_extreme(Number::Real(bucket.max), extreme),
+        }
+    }
+
+    fn take_extreme(&self, number: Number, extreme: &mut Option<Number>) {
+        let better = |than: Number| match self.kind {
+            Kind::Min => number.is_less(than),
+            _ => than.is_less(number),
+        };
+        if extreme.is_none_or(better) {
+            *extreme = Some(number);
+        }
     }
 
     /// Where a group's values are gathered.
     pub(crate) fn tally(&self) -> Tally {
         match self.kind {
-            Kind::Count => Tally::Count(0),
+            Kind::Count | Kind::Readings => Tally::Count(0),
             Kind::Sum | Kind::Mean => Tally::Sum(Sum::default()),
             Kind::Min | Kind::Max => Tally::Extreme(None),
         }
@@ -112,13 +165,8 @@ impl Measure {
                 }
             }
             Tally::Extreme(extreme) => {
-                let Some(number) = number() else { return };
-                let better = |than: Number| match self.kind {
-                    Kind::Min => number.is_less(than),
-                    _ => than.is_less(number),
-                };
-                if extreme.is_none_or(better) {
-                    *extreme = Some(number);
+                if let Some(number) = number() {
+                    self.take_extreme(number, extreme);
                 }
             }
         }
@@ -153,7 +201,9 @@ fn source(api: &Api, class: ClassId, at: &str, name: &str) -> Result<(Source, Sc
         (Source::Property(columns), &property.schema)
     } else if let Some(index) = model.telemetry_index(name) {
         let columns = Columns::of_telemetry(api, class, name);
-        (Source::Telemetry(columns), &model.telemetry[index].schema)
+        let telemetry = &model.telemetry[index];
+        let name = Arc::clone(&telemetry.name);
+        (Source::Telemetry { columns, name }, &telemetry.schema)
     } else {
         let properties = model.properties.iter().map(|p| (&*p.name, &p.schema));
         let telemetry = model.telemetry.iter().map(|t| (&*t.name, &t.schema));
@@ -181,11 +231,13 @@ impl Source {
                 ValueRef::Double(number) => Some(Number::Real(number)),
                 _ => None,
             },
-            Self::Telemetry(columns) => match view.latest(twin, columns.in_class(class)?)?.value {
-                Value::Int(number) => Some(Number::Whole(number)),
-                Value::Double(number) => Some(Number::Real(number)),
-                _ => None,
-            },
+            Self::Telemetry { columns, .. } => {
+                match view.latest(twin, columns.in_class(class)?)?.value {
+                    Value::Int(number) => Some(Number::Whole(number)),
+                    Value::Double(number) => Some(Number::Real(number)),
+                    _ => None,
+                }
+            }
         }
     }
 }
@@ -244,6 +296,12 @@ impl Sum {
                 self.real = sum;
             }
         }
+    }
+
+    /// Adds the sum of so many numbers, at least one.
+    fn add_many(&mut self, count: u64, sum: f64) {
+        self.add(Number::Real(sum));
+        self.count += count.saturating_sub(1);
     }
 
     fn is_whole(&self) -> bool {

@@ -7,6 +7,7 @@
 mod aggregate;
 mod change;
 mod cost;
+mod during;
 mod filter;
 mod group;
 mod history;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_graphql::Pos;
 use async_graphql::parser::types::SelectionSet;
-use ontology::{ClassId, RelationshipId, Schema, Value};
+use ontology::{ClassId, RelationshipId, Schema};
 use twin_core::Direction;
 
 use super::history::Aggregate;
@@ -390,21 +390,9 @@ impl<'q> Planner<'q> {
     }
 
     fn history(self, merged: &Merged<'q>) -> Result<HistoryPlan<'q>, Fault> {
-        let instant = |name: &str| {
-            let Some(json) = self.ask.argument(merged.field, name) else {
-                return Ok(None);
-            };
-            match Schema::DateTime.parse(&json) {
-                Ok(Value::DateTime(micros)) => Ok(Some(micros)),
-                _ => Err(Fault::invalid(format!(
-                    "`{name}` is {}, not {}",
-                    Schema::DateTime.name(),
-                    shown_json(&json)
-                ))),
-            }
-        };
-        let from = instant("from")?.ok_or_else(|| Fault::invalid("`from` is required"))?;
-        let to = instant("to")?.unwrap_or(i64::MAX);
+        let from = self.ask.instant(merged.field, "from")?;
+        let from = from.ok_or_else(|| Fault::invalid("`from` is required"))?;
+        let to = self.ask.instant(merged.field, "to")?.unwrap_or(i64::MAX);
         let first = self.ask.count(merged.field, "first", MAX_PAGE, MAX_PAGE)?;
         let windows = self.windows(merged)?;
         let fields = self.object(&merged.sets, "PastReading", |part| match part.name() {
@@ -432,16 +420,7 @@ impl<'q> Planner<'q> {
                 )),
             };
         };
-        let length = every.as_str().and_then(ontology::exact_duration);
-        let length = length.filter(|length| *length >= MIN_WINDOW);
-        let Some(length) = length else {
-            return Err(Fault::invalid(format!(
-                "`every` is an ISO 8601 duration of weeks, days, hours, minutes or seconds, at least \
-                 {} s, such as \"PT15M\", not {}",
-                MIN_WINDOW.as_secs(),
-                shown_json(&every)
-            )));
-        };
+        let length = window_length(&every)?;
         let aggregate = aggregate.as_ref().and_then(serde_json::Value::as_str);
         let named = Aggregate::ALL
             .into_iter()
@@ -547,4 +526,17 @@ pub(crate) fn direction_named(name: Option<&str>) -> Result<Direction, Fault> {
         Some("IN") => Ok(Direction::In),
         Some(other) => Err(Fault::unknown("direction", other, ["OUT", "IN"])),
     }
+}
+
+/// How long windows are.
+pub(crate) fn window_length(every: &serde_json::Value) -> Result<Duration, Fault> {
+    let length = every.as_str().and_then(ontology::exact_duration);
+    length.filter(|length| *length >= MIN_WINDOW).ok_or_else(|| {
+        Fault::invalid(format!(
+            "`every` is an ISO 8601 duration of weeks, days, hours, minutes or seconds, at least {} \
+             s, such as \"PT15M\", not {}",
+            MIN_WINDOW.as_secs(),
+            shown_json(every)
+        ))
+    })
 }

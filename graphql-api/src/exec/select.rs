@@ -7,6 +7,7 @@
 use async_graphql::parser::types::{Directive, ExecutableDocument, Field, Selection, SelectionSet};
 use async_graphql::{Name, Pos, Positioned, Value as Constant};
 use bytes::Bytes;
+use ontology::{Schema, Value};
 use serde_json::{Map, Value as Json};
 
 use super::variables::{Variables, shown};
@@ -185,6 +186,21 @@ impl<'q> Ask<'q> {
     pub(crate) fn required_text(&self, field: &Field, name: &str) -> Result<String, Fault> {
         self.text(field, name)?
             .ok_or_else(|| Fault::invalid(format!("`{name}` is required")))
+    }
+
+    /// An argument that is a time, microseconds since 1970.
+    pub(crate) fn instant(&self, field: &Field, name: &str) -> Result<Option<i64>, Fault> {
+        let Some(value) = self.argument(field, name) else {
+            return Ok(None);
+        };
+        match Schema::DateTime.parse(&value) {
+            Ok(Value::DateTime(micros)) => Ok(Some(micros)),
+            _ => Err(Fault::invalid(format!(
+                "`{name}` is {}, not {}",
+                Schema::DateTime.name(),
+                shown(&value)
+            ))),
+        }
     }
 
     /// An argument that says how many, at most `limit`.

@@ -5,7 +5,10 @@ use async_graphql::dynamic::{Field, InputObject, Object, TypeRef};
 
 use super::inputs::input;
 use super::{SchemaError, Types, field, page_arguments};
-use crate::limits::{MAX_GROUP_KEYS, MAX_GROUPS, MAX_MEASURES, MAX_PATH_TWINS};
+use crate::limits::{
+    MAX_AGGREGATE_SERIES, MAX_AGGREGATE_WINDOWS, MAX_GROUP_KEYS, MAX_GROUPS, MAX_MEASURES,
+    MAX_PATH_TWINS,
+};
 
 const SUBCLASSES: &str = "Name of a class; its subclasses are included.";
 const WHERE: &str = "Conditions, shaped as the class's `Where` input.";
@@ -65,16 +68,30 @@ pub(super) fn declare(types: &mut Types) -> Result<(), SchemaError> {
             TypeRef::named(TypeRef::INT),
             "By the H3 cell of this resolution, 0 to 15, that holds where they are; of a line or an \
              area as for `area`.",
+        ))
+        .field(input(
+            "every",
+            TypeRef::named("Duration"),
+            &format!(
+                "By windows of this length, counted from 1970-01-01T00:00:00Z, in which they measured \
+                 something; needs `from` and `to`. At most once, and {MAX_AGGREGATE_WINDOWS} windows.",
+            ),
         ));
     let measure = InputObject::new("Measure")
         .description(
             "What is asked of the twins of a group: exactly one of these. A name is that of a numeric \
-             property, or of a telemetry, whose newest value counts; twins without a value do not.",
+             property, or of a telemetry, whose newest value counts; twins without a value do not. With \
+             `from` and `to` it is that of a telemetry, and every reading of that time counts.",
         )
         .field(input(
             "count",
             TypeRef::named(TypeRef::BOOLEAN),
-            "true: how many twins.",
+            "true: how many twins; with `from` and `to`, how many that measured something.",
+        ))
+        .field(input(
+            "readings",
+            text(),
+            "How many readings of this telemetry there are; needs `from` and `to`.",
         ))
         .field(input("sum", text(), "The sum of the values."))
         .field(input("min", text(), "The smallest value."))
@@ -116,7 +133,8 @@ pub(super) fn declare(types: &mut Types) -> Result<(), SchemaError> {
             )
             .field(field("values", TypeRef::named_list_nn("JSON")).description(
                 "One for each entry of `measures`, in that order; null where no twin has a value. \
-                     A sum, min or max of a BigInt property is a text, as there.",
+                     A sum, min or max of a BigInt property is a text, as there; with `from` and \
+                     `to` it is a double.",
             )),
     )?;
     types.add(
@@ -124,8 +142,8 @@ pub(super) fn declare(types: &mut Types) -> Result<(), SchemaError> {
         Object::new("GroupKey")
             .description("What the twins of a group have in common.")
             .field(field("value", TypeRef::named("JSON")).description(
-                "Name of the class, value of the property, id of the area, or cell; null for twins \
-                 that have none.",
+                "Name of the class, value of the property, id of the area, cell, or beginning of the \
+                 window; null for twins that have none.",
             ))
             .field(
                 field("twin", TypeRef::named("Twin"))
@@ -222,6 +240,19 @@ pub(super) fn fields() -> [Field; 3] {
             "measures",
             TypeRef::named_nn_list_nn("Measure"),
             &format!("What to measure, {MAX_MEASURES} at most."),
+        ))
+        .argument(input(
+            "from",
+            TypeRef::named("DateTime"),
+            &format!(
+                "With `to`: readings that were measured then or later, instead of the newest; of at \
+                 most {MAX_AGGREGATE_SERIES} telemetries of twins.",
+            ),
+        ))
+        .argument(input(
+            "to",
+            TypeRef::named("DateTime"),
+            "With `from`: readings that were measured before.",
         ));
     [traverse, path, aggregate]
 }

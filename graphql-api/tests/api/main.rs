@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod bulk;
+mod during;
 mod errors;
 mod graph;
 mod history;

@@ -42,6 +42,7 @@ pub(crate) const MODEL: &str = r#"[
    "@id": "dtmi:test:Station;1", "@type": "Interface", "extends": "dtmi:test:Thing;1",
    "contents": [
      {"@type": ["Telemetry", "Temperature"], "name": "heat", "schema": "double", "unit": "degreeCelsius"},
+     {"@type": "Telemetry", "name": "visits", "schema": "long"},
      {"@type": "Relationship", "name": "near", "maxMultiplicity": 1}]}
 ]"#;
 

@@ -1,6 +1,7 @@
 //! Writing paths and aggregates.
 
 use async_graphql::Pos;
+use ontology::Value;
 use twin_core::{Link, Path};
 
 use super::{Run, Written};
@@ -60,7 +61,13 @@ impl<'q> Run<'_, 'q> {
     }
 
     pub(super) fn aggregate(&mut self, plan: &AggregatePlan<'q>, pos: Pos) -> Written {
-        let rows = aggregate::rows(self.planner.api, self.view, plan, &self.clock);
+        let rows = aggregate::rows(
+            self.planner.api,
+            self.view,
+            plan,
+            &self.clock,
+            self.history.as_mut(),
+        );
         let rows = rows.map_err(|fault| self.fail(fault, pos))?;
         self.array(&rows, |run, row| {
             run.object(&plan.fields, |run, field| run.row_part(plan, row, field))
@@ -100,6 +107,9 @@ impl<'q> Run<'_, 'q> {
                 return self.nullable(|run| run.twin(*area, twins));
             }
             (KeyPart::Twin(_), _) | (KeyPart::Value, Part::Absent) => self.text("null"),
+            (KeyPart::Value, Part::Window(start)) => {
+                return self.value(&Show::Plain, &Value::DateTime(*start));
+            }
             (KeyPart::Value, Part::Class(class)) => {
                 self.quoted(&self.planner.api.class(*class).name);
             }
