@@ -22,6 +22,10 @@ use super::{CodecError, value};
 
 /// Most rows of a block. Larger ones pack no better and make one series slower to read.
 pub const BLOCK_ROWS: usize = 4096;
+/// A block with so many rows takes no further series: columns of one series pack better than those of
+/// several (1.1 bytes a reading against 1.5 for a minute's readings), and whoever asks for a day of one
+/// does not unpack its neighbours.
+pub const SERIES_ROWS: usize = 1024;
 /// A block takes no further row once the values that are no numbers hold so many bytes.
 pub const BLOCK_VALUE_BYTES: usize = 1 << 20;
 
@@ -251,11 +255,13 @@ impl<R> Default for Filler<R> {
 impl<R: Row> Filler<R> {
     /// Takes the next row; the block before, if this row begins another.
     pub fn push(&mut self, series: &SeriesName, row: R) -> Option<Block<R>> {
-        let last = self.block.runs.last();
-        let telemetry =
-            last.is_none_or(|(s, _)| s.class == series.class && s.telemetry == series.telemetry);
-        let fits = telemetry
-            && self.block.rows.len() < BLOCK_ROWS
+        let rows = self.block.rows.len();
+        let same = self.block.runs.last().is_none_or(|(last, _)| {
+            let telemetry = last.class == series.class && last.telemetry == series.telemetry;
+            telemetry && (rows < SERIES_ROWS || last == series)
+        });
+        let fits = same
+            && rows < BLOCK_ROWS
             && self.weight < BLOCK_VALUE_BYTES
             && (self.block.rows.is_empty() || self.kind == row.kind());
         let full = if fits { None } else { self.finish() };

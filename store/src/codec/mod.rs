@@ -21,8 +21,8 @@ mod latest;
 mod value;
 
 pub use block::{
-    BLOCK_ROWS, BLOCK_VALUE_BYTES, Block, Entry, Filler, LastingReading, Row, SealedReading,
-    SeriesName, decode_index, encode_index,
+    BLOCK_ROWS, BLOCK_VALUE_BYTES, Block, Entry, Filler, LastingReading, Row, SERIES_ROWS,
+    SealedReading, SeriesName, decode_index, encode_index,
 };
 pub use change::{ChangeRecord, decode_changes, encode_changes};
 pub(crate) use fingerprint::{edge_fingerprint, twin_fingerprint};

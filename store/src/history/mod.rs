@@ -33,6 +33,7 @@ mod query;
 mod retire;
 mod seal;
 mod settle;
+mod tail;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
@@ -103,6 +104,8 @@ pub(crate) struct History {
     changing: tokio::sync::Mutex<()>,
     /// Held while recent segments are written and named, and while their tables are dropped.
     recent: tokio::sync::Mutex<()>,
+    /// The journal's end of each lane, where it was asked about.
+    tails: tokio::sync::Mutex<HashMap<Arc<str>, tail::Tail>>,
     /// Blocks that stand in each table, at least.
     filled: Mutex<HashMap<Arc<str>, u64>>,
     indexes: Mutex<(usize, Indexes)>,
@@ -416,6 +419,12 @@ impl SurrealStore {
             after: None,
         };
         self.fenced(lane, epoch, &text, vars).await?;
+        // What was sealed needs no room any more; where somebody reads it, the next question does this.
+        if step.sealed.is_some()
+            && let Ok(mut tails) = self.history.tails.try_lock()
+        {
+            tails.remove(lane);
+        }
         unsure.after = Some(Arc::new(after));
         Ok(())
     }
@@ -434,9 +443,25 @@ impl SurrealStore {
             "UPDATE $mark SET steps = (steps ?? 0) + 1 RETURN NONE; REMOVE TABLE IF EXISTS `{name}`;"
         );
         self.fenced(lane, epoch, &text, variables([])).await?;
-        let mut filled = (self.history.filled.lock()).unwrap_or_else(PoisonError::into_inner);
-        filled.remove(table);
-        Ok(())
+        {
+            let mut filled = (self.history.filled.lock()).unwrap_or_else(PoisonError::into_inner);
+            filled.remove(table);
+        }
+        // The rows are gone and the files are not: else those shrink when the engine next rewrites
+        // them, which may be never. A table must be defined for that.
+        let text = format!(
+            "UPDATE $mark SET steps = (steps ?? 0) + 1 RETURN NONE; \
+             DEFINE TABLE IF NOT EXISTS `{name}` SCHEMALESS PERMISSIONS NONE; \
+             ALTER TABLE `{name}` COMPACT; REMOVE TABLE `{name}`;"
+        );
+        match self.fenced(lane, epoch, &text, variables([])).await {
+            Err(fenced @ StoreError::Fenced { .. }) => Err(fenced),
+            Err(error) => {
+                tracing::debug!(%error, table, "the disk of a dropped table comes back later");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// The index of a segment's blocks.
@@ -475,7 +500,17 @@ impl SurrealStore {
         head: &Head,
         numbers: &[u64],
     ) -> Result<Vec<Block<R>>, StoreError> {
-        let ids = numbers.iter().map(|number| {
+        let blocks: Vec<_> = numbers.iter().map(|number| (head, *number)).collect();
+        self.blocks_of(lane, &blocks).await
+    }
+
+    /// Some blocks of some segments, each by its number, in the order asked for.
+    async fn blocks_of<R: Row>(
+        &self,
+        lane: &str,
+        wanted: &[(&Head, u64)],
+    ) -> Result<Vec<Block<R>>, StoreError> {
+        let ids = wanted.iter().map(|(head, number)| {
             let key = head.place.key(lane, Some(*number));
             Value::RecordId(RecordId::new(&*head.table, key))
         });
@@ -484,30 +519,30 @@ impl SurrealStore {
             .engine
             .run("SELECT VALUE data FROM $ids", variables([("ids", ids)]))
             .await?;
-        let place = |number: u64| {
+        let place = |(head, number): &(&Head, u64)| {
             let Place {
                 day, part, tier, ..
             } = head.place;
             format!("{}:['{lane}', {day}, {part}, {tier}, {number}]", head.table)
         };
+        let first = || wanted.first().map(place).unwrap_or_default();
         let Some(Value::Array(found)) = found.last() else {
-            return Err(damaged(&head.table, "it cannot be read"));
+            return Err(damaged(&first(), "it cannot be read"));
         };
-        if found.len() != numbers.len() {
-            let first = numbers.first().copied().unwrap_or(0);
+        if found.len() != wanted.len() {
             return Err(damaged(
-                &place(first),
+                &first(),
                 "it, or one of those after it, is missing",
             ));
         }
-        let blocks = numbers
+        let blocks = wanted
             .iter()
             .zip(found.iter())
-            .map(|(number, data)| match data {
+            .map(|(of, data)| match data {
                 Value::Bytes(bytes) => {
-                    Block::decode(bytes).map_err(|error| damaged(&place(*number), error))
+                    Block::decode(bytes).map_err(|error| damaged(&place(of), error))
                 }
-                _ => Err(damaged(&place(*number), "its data is missing")),
+                _ => Err(damaged(&place(of), "its data is missing")),
             });
         blocks.collect()
     }

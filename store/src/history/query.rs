@@ -8,7 +8,7 @@
 //! - Where retention dropped readings that are asked for, that is said, as far as sums of them tell.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::sync::Arc;
 
 use ontology::Schema;
@@ -16,11 +16,8 @@ use twin_core::history::{Bucket, DAY_US, HOUR_US, MINUTE_US, gather, number, win
 use twin_core::store::{PastReading, Series, StoreError};
 
 use super::day_of;
-use super::heads::{Head, LaneHistory, Level};
-use crate::codec::{self, LastingReading, Row, SealedReading};
-use crate::engine::damaged;
-use crate::follow::located;
-use crate::log::Kind;
+use super::heads::{Head, LaneHistory, Level, Place};
+use crate::codec::{Block, LastingReading, Row, SealedReading};
 use crate::surreal::SurrealStore;
 
 /// Times that a question is asked again because segments were merged while it was answered.
@@ -29,17 +26,35 @@ const RETRIES: usize = 3;
 /// Blocks of a segment that are in memory at once, beside the rows that are wanted of them.
 const BLOCKS_AT_ONCE: usize = 16;
 
+/// Days whose sums are read together.
+const DAYS_AT_ONCE: i64 = 64;
+
 /// Which rows of segments.
-struct Wanted<'a> {
-    twin: &'a str,
-    telemetry: &'a str,
+pub(super) struct Wanted<'a> {
+    pub(super) twin: &'a str,
+    pub(super) telemetry: &'a str,
     /// The life of the twin; `None`: whichever, since it ended after the instant asked for.
-    life: Option<u64>,
-    ts: Range<i64>,
-    before: u64,
+    pub(super) life: Option<u64>,
+    pub(super) ts: Range<i64>,
+    pub(super) before: u64,
 }
 
 impl<'a> Wanted<'a> {
+    /// Those of a block.
+    fn rows<R: Row>(&self, block: Block<R>) -> impl Iterator<Item = R> {
+        let mut rows = block.rows.into_iter();
+        let mut runs = block.runs.into_iter();
+        let runs = std::iter::from_fn(move || {
+            let (series, count) = runs.next()?;
+            let is = *series.twin == *self.twin
+                && *series.telemetry == *self.telemetry
+                && self.life.is_none_or(|life| series.life == life);
+            let run = rows.by_ref().take(count).collect::<Vec<_>>();
+            Some(if is { run } else { Vec::new() })
+        });
+        runs.flatten().filter(|row| self.ts.contains(&row.ts()))
+    }
+
     fn of(series: &'a Series<'_>, born: u64) -> Self {
         Self {
             twin: series.twin.as_str(),
@@ -183,29 +198,9 @@ impl SurrealStore {
         wanted: &Wanted<'_>,
         found: &mut Found,
     ) -> Result<(), StoreError> {
-        let from = wanted.life.unwrap_or(0).max(history.sealed);
-        if from < series.before
-            && let Some(row) = self.lane(lane).await?
-        {
-            if row
-                .tables
-                .of(Kind::Journal)
-                .first()
-                .is_some_and(|table| table.first > from)
-            {
-                // It was sealed and trimmed since the history at hand was looked at.
-                return Err(damaged(
-                    lane,
-                    format!("the journal no longer reaches back to {from}"),
-                ));
-            }
-            let span = from..series.before;
-            self.packed(Kind::Journal, lane, &row.tables, span, |offset, bytes| {
-                codec::read_series(bytes, series, |reading| found.newer(reading.into()))
-                    .map_err(|error| located(Kind::Journal, lane, offset, &error))?;
-                Ok(ControlFlow::Continue(()))
-            })
-            .await?;
+        let unsealed = self.unsealed(lane, history.sealed, series, wanted).await?;
+        for reading in unsealed {
+            found.newer(reading.into());
         }
         let mut recent: Vec<_> = history.of(Level::Recent).collect();
         recent.sort_by_key(|head| head.place.part);
@@ -223,42 +218,42 @@ impl SurrealStore {
     async fn wanted<R: Row>(
         &self,
         lane: &str,
-        head: &Head,
+        head: &Arc<Head>,
         wanted: &Wanted<'_>,
     ) -> Result<Vec<R>, StoreError> {
+        let mut rows = self.wanted_of(lane, &[head], wanted).await?;
+        Ok(rows.pop().unwrap_or_default())
+    }
+
+    /// The rows of some segments that are wanted, for each segment.
+    async fn wanted_of<R: Row>(
+        &self,
+        lane: &str,
+        heads: &[&Arc<Head>],
+        wanted: &Wanted<'_>,
+    ) -> Result<Vec<Vec<R>>, StoreError> {
         let Range { start, end } = wanted.ts;
-        if head.to < start || head.from >= end {
-            return Ok(Vec::new());
-        }
-        let index = self.index(lane, head).await?;
-        let numbers = index.iter().zip(0_u64..).filter(|(entry, _)| {
-            entry.may_hold(wanted.twin, wanted.telemetry) && entry.to >= start && entry.from < end
-        });
-        let numbers: Vec<u64> = numbers.map(|(_, number)| number).collect();
-        if numbers.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut rows = Vec::new();
-        let mut numbers = numbers.chunks(BLOCKS_AT_ONCE);
-        let mut blocks = Vec::new().into_iter();
-        loop {
-            let Some(block) = blocks.next() else {
-                let Some(numbers) = numbers.next() else {
-                    break;
-                };
-                blocks = self.blocks::<R>(lane, head, numbers).await?.into_iter();
+        let mut blocks: Vec<(usize, u64)> = Vec::new();
+        for (of, head) in heads.iter().enumerate() {
+            if head.to < start || head.from >= end {
                 continue;
-            };
-            let mut of_it = Vec::with_capacity(block.rows.len());
-            for (series, count) in &block.runs {
-                let is = *series.twin == *wanted.twin
-                    && *series.telemetry == *wanted.telemetry
-                    && wanted.life.is_none_or(|life| series.life == life);
-                of_it.extend(std::iter::repeat_n(is, *count));
             }
-            let picked = block.rows.into_iter().zip(of_it);
-            let picked = picked.filter(|(row, is)| *is && wanted.ts.contains(&row.ts()));
-            rows.extend(picked.map(|(row, _)| row));
+            let index = self.index(lane, head).await?;
+            let numbers = index.iter().zip(0_u64..).filter(|(entry, _)| {
+                let holds = entry.may_hold(wanted.twin, wanted.telemetry);
+                holds && entry.to >= start && entry.from < end
+            });
+            blocks.extend(numbers.map(|(_, number)| (of, number)));
+        }
+        let mut rows: Vec<Vec<R>> = heads.iter().map(|_| Vec::new()).collect();
+        for some in blocks.chunks(BLOCKS_AT_ONCE) {
+            let ids: Vec<(&Head, u64)> = (some.iter())
+                .map(|(of, number)| (&**heads[*of], *number))
+                .collect();
+            let read = self.blocks_of::<R>(lane, &ids).await?;
+            for ((of, _), block) in some.iter().zip(read) {
+                rows[*of].extend(wanted.rows(block));
+            }
         }
         Ok(rows)
     }
@@ -298,16 +293,28 @@ impl SurrealStore {
             for level in [Level::Day, Level::Minutes, Level::Hours] {
                 days.extend(history.days(level, first, last).map(|head| head.place.day));
             }
+            let mut sums: BTreeMap<i64, Vec<Bucket>> = BTreeMap::new();
+            let mut ahead = i64::MIN;
             for day in days {
                 if buckets.len() > series.limit {
                     break;
                 }
-                let kept = match level_for(every, &series.ts, day) {
-                    Some(level) if !written.contains(&day) => {
-                        self.kept_sums(&lane, &history, level, day, &wanted).await?
+                if day >= ahead {
+                    ahead = day.saturating_add(DAYS_AT_ONCE);
+                    let whole = |level: Level| {
+                        (history.days(level, day, last.min(ahead - 1)))
+                            .filter(|head| {
+                                let day = head.place.day;
+                                !written.contains(&day)
+                                    && level_for(every, &series.ts, day) == Some(level)
+                            })
+                            .collect::<Vec<_>>()
+                    };
+                    for level in [Level::Minutes, Level::Hours] {
+                        sums.extend(self.sums_of(&lane, &whole(level), &wanted).await?);
                     }
-                    _ => Vec::new(),
-                };
+                }
+                let kept = sums.remove(&day).unwrap_or_default();
                 if !kept.is_empty() {
                     for sum in &kept {
                         gather(&mut buckets, sum, every);
@@ -346,8 +353,7 @@ impl SurrealStore {
         Ok(buckets)
     }
 
-    /// The sums that were kept of a series on a day: those of the latest part that has any, which may
-    /// stand in several segments.
+    /// The sums that were kept of a series on a day.
     async fn kept_sums(
         &self,
         lane: &str,
@@ -356,18 +362,36 @@ impl SurrealStore {
         day: i64,
         wanted: &Wanted<'_>,
     ) -> Result<Vec<Bucket>, StoreError> {
-        let mut found: (u64, Vec<Bucket>) = (0, Vec::new());
-        for head in history.days(level, day, day) {
-            let sums = self.wanted::<Bucket>(lane, head, wanted).await?;
+        let heads: Vec<_> = history.days(level, day, day).collect();
+        let mut sums = self.sums_of(lane, &heads, wanted).await?;
+        Ok(sums.remove(&day).unwrap_or_default())
+    }
+
+    /// The sums of a series in segments, which come in order, by day: of each day those of the latest
+    /// part that has any, which may stand in several segments.
+    async fn sums_of(
+        &self,
+        lane: &str,
+        heads: &[&Arc<Head>],
+        wanted: &Wanted<'_>,
+    ) -> Result<BTreeMap<i64, Vec<Bucket>>, StoreError> {
+        let mut found: BTreeMap<i64, (u64, Vec<Bucket>)> = BTreeMap::new();
+        let rows = self.wanted_of::<Bucket>(lane, heads, wanted).await?;
+        for (head, sums) in heads.iter().zip(rows) {
             if sums.is_empty() {
                 continue;
             }
-            if head.place.part != found.0 {
-                found = (head.place.part, Vec::new());
+            let Place { day, part, .. } = head.place;
+            let (of, known) = found.entry(day).or_default();
+            if *of != part {
+                (*of, *known) = (part, Vec::new());
             }
-            found.1.extend(sums);
+            known.extend(sums);
         }
-        Ok(found.1)
+        Ok(found
+            .into_iter()
+            .map(|(day, (_, sums))| (day, sums))
+            .collect())
     }
 
     /// The values of a series on a day that were settled, by time; `None` for what is no number.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ontology::Value;
 use proptest::prelude::*;
 use store::codec::{
-    BLOCK_ROWS, Block, Entry, Filler, LastingReading, Row, SealedReading, SeriesName, decode_index,
-    decode_latest, encode_index,
+    BLOCK_ROWS, Block, Entry, Filler, LastingReading, Row, SERIES_ROWS, SealedReading, SeriesName,
+    decode_index, decode_latest, encode_index,
 };
 use twin_core::history::Bucket;
 
@@ -168,13 +168,37 @@ fn a_reading_for_good_takes_less_than_a_byte_and_a_half() {
         .cloned()
         .map(|(series, row)| (series, LastingReading::from(row)));
     let blocks = blocks(lasting);
-    assert_eq!(blocks.len(), rows.len().div_ceil(BLOCK_ROWS));
+    // A day of each, by itself.
+    assert_eq!(blocks.len(), 20);
     let bytes: usize = blocks
         .iter()
         .map(|block| block.encode().unwrap().len())
         .sum();
     let each = bytes as f64 / rows.len() as f64;
     assert!(each < 1.5, "{each}");
+}
+
+#[test]
+fn small_series_share_a_block_until_it_is_large_enough() {
+    for (count, minutes) in [(30, 100), (3, 5_000)] {
+        let rows = stations(count, minutes);
+        let blocks = blocks(rows.iter().cloned());
+        let read: Vec<_> = blocks.iter().flat_map(|block| block.rows.clone()).collect();
+        let written: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+        assert_eq!(read, written);
+        for (block, next) in blocks.iter().zip(&blocks[1..]) {
+            let rows = block.rows.len();
+            let goes_on =
+                block.runs.last().map(|run| &run.0) == next.runs.first().map(|run| &run.0);
+            let begins = block.runs.last().map_or(0, |(_, last)| rows - last);
+            assert!(begins < SERIES_ROWS, "{begins}");
+            assert!(if goes_on {
+                rows == BLOCK_ROWS
+            } else {
+                rows >= SERIES_ROWS
+            });
+        }
+    }
 }
 
 #[test]
