@@ -70,7 +70,9 @@ fn value(of: &Value, to: &mut DefaultHasher) {
         Value::Date(of) => of.hash(to),
         Value::List(items) => {
             items.len().hash(to);
-            items.iter().for_each(|item| value(item, to));
+            for item in items.iter() {
+                value(item, to);
+            }
         }
         Value::Object(members) => {
             members.len().hash(to);
@@ -92,7 +94,9 @@ fn json(of: &Json, to: &mut DefaultHasher) {
         Json::String(of) => of.hash(to),
         Json::Array(items) => {
             items.len().hash(to);
-            items.iter().for_each(|item| json(item, to));
+            for item in items {
+                json(item, to);
+            }
         }
         Json::Object(members) => {
             let members: BTreeMap<_, _> = members.iter().collect();
