@@ -154,3 +154,41 @@ fn touched(ts: &Range<i64>, every: Duration) -> u64 {
     );
     last.abs_diff(first) / every.unsigned_abs() + 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_windows_is_asked_for_in_whole_days() {
+        const SECOND: i64 = 1_000_000;
+        for span in [1, SECOND, 86_400 * SECOND, 1_461 * 86_400 * SECOND + 7] {
+            let during = During {
+                ts: 3_601 * SECOND..3_601 * SECOND + span,
+                window: None,
+                telemetry: Vec::new(),
+            };
+            let every = during.every();
+            assert_eq!(every.as_secs() % DAY, 0);
+            assert!(every.as_micros() >= u128::from(span.unsigned_abs()));
+            assert!(touched(&during.ts, every) <= 2);
+        }
+    }
+
+    #[test]
+    fn windows_are_counted_where_the_time_touches_them() {
+        let every = Duration::from_micros(10);
+        for (ts, count) in [
+            (0..1, 1),
+            (0..10, 1),
+            (0..11, 2),
+            (9..11, 2),
+            (-1..1, 2),
+            (-10..30, 4),
+        ] {
+            assert_eq!(touched(&ts, every), count, "{ts:?}");
+        }
+        let all = touched(&(i64::MIN..i64::MAX), Duration::from_secs(1));
+        assert!(all > MAX_AGGREGATE_WINDOWS as u64);
+    }
+}
