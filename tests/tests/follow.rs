@@ -172,7 +172,7 @@ fn publishing(twin: &Twin, round: usize) -> Foreign {
     let args = ["-l", "-q", "1", "-t", &topic];
     let mut client = Foreign::start(&mut publisher(twin.mqtt(), &args));
     let mut input = client.input();
-    let first = clock() / 1_000 - READINGS as i64;
+    let first = clock() / 1_000_000 - READINGS as i64;
     let lines: Vec<String> = (0..READINGS)
         .map(|number| (first + number as i64, number))
         .map(|(ts, number)| format!("{{\"ts\":{ts},\"pm25\":{number}}}\n"))
