@@ -186,6 +186,14 @@ mod tests {
 
     use super::*;
 
+    const WANTED: Wanted<'_> = Wanted {
+        twin: "rw:a",
+        telemetry: "note",
+        life: None,
+        ts: 0..1,
+        before: u64::MAX,
+    };
+
     fn reading(offset: u64, text: &Arc<str>) -> SealedReading {
         SealedReading {
             ts: 0,
@@ -203,19 +211,12 @@ mod tests {
         for offset in 7..7 + 63 {
             tail.push(0, reading(offset, &text));
         }
-        let wanted = Wanted {
-            twin: "rw:a",
-            telemetry: "note",
-            life: None,
-            ts: 0..1,
-            before: u64::MAX,
-        };
-        assert_eq!(tail.of(&wanted, 0).len(), 63);
-        assert_eq!(tail.of(&wanted, 60).len(), 10);
+        assert_eq!(tail.of(&WANTED, 0).len(), 63);
+        assert_eq!(tail.of(&WANTED, 60).len(), 10);
         tail.push(0, reading(70, &text));
-        assert!(tail.full && tail.of(&wanted, 0).is_empty());
+        assert!(tail.full && tail.of(&WANTED, 0).is_empty());
         tail.push(0, reading(71, &text));
-        assert!(tail.of(&wanted, 0).is_empty());
+        assert!(tail.of(&WANTED, 0).is_empty());
     }
 
     #[test]
@@ -227,15 +228,8 @@ mod tests {
         tail.upto = 1;
         tail.push(0, reading(0, &text));
         tail.push(0, reading(1, &text));
-        let wanted = Wanted {
-            twin: "rw:a",
-            telemetry: "note",
-            life: None,
-            ts: 0..1,
-            before: u64::MAX,
-        };
         let offsets = tail
-            .of(&wanted, 0)
+            .of(&WANTED, 0)
             .into_iter()
             .map(|reading| reading.offset);
         assert_eq!(offsets.collect::<Vec<_>>(), [0, 1]);

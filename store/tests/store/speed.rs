@@ -1,4 +1,4 @@
-//! How long commits take; run by hand with `--ignored --nocapture`.
+//! How long commits take, and dropping tables; run by hand with `--ignored --nocapture`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
