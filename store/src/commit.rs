@@ -16,7 +16,7 @@ use std::time::Duration;
 use ontology::{ClassId, RelationshipId};
 use surrealdb::types::{Array, Bytes, Object, RecordId, RecordIdKey, Value, Variables};
 use twin_core::store::{Lane, StoreError};
-use twin_core::{EdgeWrite, Group, MAX_DEAD_LETTERS, RECEIPT_LIFE_US, RowWrite, TwinId, now_us};
+use twin_core::{EdgeWrite, Group, MAX_DEAD_LETTERS, RECEIPT_LIFE_US, RowWrite, TwinId};
 
 use crate::codec::{self, MAX_RECORD_BYTES, Packed};
 use crate::engine::{damaged, failure, int, is_conflict, offset_key, unanswered, variables};
@@ -40,7 +40,6 @@ const RECEIPTS_AT_ONCE: usize = 50;
 
 impl SurrealStore {
     pub(crate) async fn claim_lane(&self, lane: &str) -> Result<Lane, StoreError> {
-        self.forget_old_receipts(lane).await?;
         self.count_letters().await?;
         let text = "UPSERT ONLY $lane SET epoch = (epoch ?? 0) + 1, next = next ?? 0 RETURN AFTER";
         let vars = variables([("lane", Value::RecordId(RecordId::new(LANE, lane)))]);
@@ -70,25 +69,18 @@ impl SurrealStore {
             return;
         }
         self.receipts_since.store(0, Ordering::Relaxed);
-        if let Err(error) = self.forget_some_receipts(&group.lane).await {
+        if let Err(error) = self.forget_some_receipts(&group.lane, group.at).await {
             tracing::warn!(%error, "expired receipts could not be deleted");
         }
     }
 
-    async fn forget_old_receipts(&self, lane: &str) -> Result<(), StoreError> {
-        while self.forget_some_receipts(lane).await? > 0 {}
-        Ok(())
-    }
-
-    /// Deletes the oldest expired receipts; answers how many.
-    async fn forget_some_receipts(&self, lane: &str) -> Result<usize, StoreError> {
+    /// Deletes the oldest receipts that have expired by `now`, which is the twin's time.
+    async fn forget_some_receipts(&self, lane: &str, now: i64) -> Result<(), StoreError> {
         let mut old = Vec::new();
+        let young = now.saturating_sub(RECEIPT_LIFE_US);
         let bounds = (
             Bound::Included(receipt_bound(lane, i64::MIN)),
-            Bound::Excluded(receipt_bound(
-                lane,
-                now_us().saturating_sub(RECEIPT_LIFE_US),
-            )),
+            Bound::Excluded(receipt_bound(lane, young)),
         );
         self.engine
             .page("id", RECEIPT, bounds, |mut row| {
@@ -101,12 +93,11 @@ impl SurrealStore {
                 })
             })
             .await?;
-        let count = old.len();
-        if count > 0 {
+        if !old.is_empty() {
             let vars = variables([("old", Value::Array(Array::from(old)))]);
             self.engine.run("DELETE $old RETURN NONE", vars).await?;
         }
-        Ok(count)
+        Ok(())
     }
 
     pub(crate) async fn commit_group(&self, group: &Group) -> Result<(), StoreError> {

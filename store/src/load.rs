@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use surrealdb::types::{Array, Object, RecordId, RecordIdKey, Value, Variables};
 use twin_core::store::{Loaded, Sink, StoreError};
-use twin_core::{Idempotency, KeptReceipt, Principal, RECEIPT_LIFE_US, TwinId, now_us};
+use twin_core::{Idempotency, KeptReceipt, Principal, RECEIPT_LIFE_US, TwinId};
 
 use crate::codec::{self, MAX_RECORD_BYTES};
 use crate::commit::{LaneRow, read_lane};
@@ -32,7 +32,7 @@ const MAX_PACKED_BYTES: usize = 64 * MAX_RECORD_BYTES;
 pub(crate) const TWIN_ROW: &str = "* OMIT geometry, cell";
 
 impl SurrealStore {
-    pub(crate) async fn load_all(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+    pub(crate) async fn load_all(&self, now: i64, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         self.refuse_strangers().await?;
         // The engine reads each table on a task of its own; several keep all cores busy. Within a
         // table the order stays, so what is loaded is the same every time.
@@ -55,7 +55,7 @@ impl SurrealStore {
         all_of(edges.collect()).await?;
         let lanes = self.lanes().await?;
         for (lane, _) in &lanes {
-            self.receipts(lane, sink).await?;
+            self.receipts(lane, now, sink).await?;
             self.ended(lane, sink).await?;
         }
         for (lane, row) in lanes {
@@ -163,12 +163,10 @@ impl SurrealStore {
         Ok(())
     }
 
-    async fn receipts(&self, lane: &str, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+    async fn receipts(&self, lane: &str, now: i64, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+        let first = now.saturating_sub(RECEIPT_LIFE_US);
         let young = (
-            Bound::Included(receipt_bound(
-                lane,
-                now_us().saturating_sub(RECEIPT_LIFE_US),
-            )),
+            Bound::Included(receipt_bound(lane, first)),
             Bound::Excluded(receipt_bound(lane, i64::MAX)),
         );
         self.engine

@@ -82,8 +82,12 @@ impl Store for SurrealStore {
         self.commit_group(group).boxed()
     }
 
-    fn load<'a>(&'a self, sink: &'a mut Sink<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.load_all(sink).boxed()
+    fn load<'a>(
+        &'a self,
+        now: i64,
+        sink: &'a mut Sink<'a>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.load_all(now, sink).boxed()
     }
 
     fn groups<'a>(

@@ -176,7 +176,11 @@ impl Store for MemoryStore {
         .boxed()
     }
 
-    fn load<'a>(&'a self, sink: &'a mut Sink<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn load<'a>(
+        &'a self,
+        _now: i64,
+        sink: &'a mut Sink<'a>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
             let state = self.lock();
             for twin in state.twins.values() {

@@ -173,8 +173,13 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// Makes a group durable: synced when this returns `Ok`, and visible to other readers.
     fn commit<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Reads everything that is live back, in bounded pages.
-    fn load<'a>(&'a self, sink: &'a mut Sink<'a>) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Reads everything that is live back, in bounded pages; receipts that have expired by `now`,
+    /// microseconds since 1970, may be left out.
+    fn load<'a>(
+        &'a self,
+        now: i64,
+        sink: &'a mut Sink<'a>,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Groups of a lane from the one that holds offset `from`, at most about `max_bytes` of them
     /// (at least one group where there is one).

@@ -137,7 +137,8 @@ impl Twin {
             interner: Interner::default(),
             ended: HashMap::new(),
         };
-        store.load(&mut |item| loading.take(item)).await?;
+        let now = (settings.clock)();
+        store.load(now, &mut |item| loading.take(item)).await?;
         if loaded.foreign_readings > 0 {
             tracing::warn!(
                 readings = loaded.foreign_readings,

@@ -91,7 +91,7 @@ pub(crate) async fn reopen(folder: &Path, ontology: &Arc<Ontology>) -> SurrealSt
 
 async fn load_error(store: &SurrealStore) -> String {
     let mut sink = |_: Loaded| Ok(());
-    match store.load(&mut sink).await {
+    match store.load(0, &mut sink).await {
         Err(StoreError::Damaged(what)) => what,
         other => panic!("{other:?}"),
     }

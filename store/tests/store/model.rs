@@ -274,6 +274,11 @@ pub(crate) struct Held {
 }
 
 pub(crate) async fn held(store: &SurrealStore) -> Held {
+    held_by(store, 0).await
+}
+
+/// What it reads back at a time, by which receipts may have expired.
+pub(crate) async fn held_by(store: &SurrealStore, now: i64) -> Held {
     let mut held = Held::default();
     let mut sink = |loaded| {
         match loaded {
@@ -294,7 +299,7 @@ pub(crate) async fn held(store: &SurrealStore) -> Held {
         }
         Ok(())
     };
-    store.load(&mut sink).await.unwrap();
+    store.load(now, &mut sink).await.unwrap();
     held
 }
 

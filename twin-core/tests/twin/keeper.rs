@@ -32,8 +32,12 @@ impl Store for Held {
         self.inner.commit(group)
     }
 
-    fn load<'a>(&'a self, sink: &'a mut Sink<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.inner.load(sink)
+    fn load<'a>(
+        &'a self,
+        now: i64,
+        sink: &'a mut Sink<'a>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.load(now, sink)
     }
 
     fn groups<'a>(

@@ -107,7 +107,11 @@ impl Store for Nowhere {
         Box::pin(async { Ok(()) })
     }
 
-    fn load<'a>(&'a self, _sink: &'a mut Sink<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn load<'a>(
+        &'a self,
+        _now: i64,
+        _sink: &'a mut Sink<'a>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
     }
 
