@@ -20,7 +20,8 @@ use twin_core::{EdgeWrite, Group, MAX_DEAD_LETTERS, RECEIPT_LIFE_US, RowWrite, T
 
 use crate::codec::{self, MAX_RECORD_BYTES, Packed};
 use crate::engine::{damaged, failure, int, is_conflict, offset_key, unanswered, variables};
-use crate::load::{ended_key, integer, receipt_bound};
+use crate::lives::ended_rows;
+use crate::load::{integer, receipt_bound};
 use crate::log::{Kind, Tables};
 use crate::rows;
 use crate::surreal::SurrealStore;
@@ -117,6 +118,7 @@ impl SurrealStore {
                 Ok(_) => {
                     self.log.put(&mut log, tables);
                     drop(log);
+                    self.lives.ended(group);
                     let letters = group.dead_letters.len() as u64;
                     self.next_letter.fetch_add(letters, Ordering::Relaxed);
                     self.forget_in_turn(group).await;
@@ -340,18 +342,6 @@ fn receipt_rows(group: &Group) -> Vec<Value> {
 }
 
 /// Where the readings of deleted twins end, each twin once.
-fn ended_rows(group: &Group) -> Vec<(RecordId, Value)> {
-    let twins: BTreeSet<&TwinId> = group.deleted().collect();
-    let rows = twins.into_iter().map(|twin| {
-        let id = RecordId::new(ENDED, ended_key(&group.lane, twin));
-        let mut row = Object::new();
-        row.insert("id", Value::RecordId(id.clone()));
-        row.insert("offset", int(group.first_reading()));
-        (id, Value::Object(row))
-    });
-    rows.collect()
-}
-
 /// A transaction as it grows: its text holds names of tables and variables only.
 struct Transaction {
     text: String,

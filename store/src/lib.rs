@@ -20,6 +20,7 @@ mod engine;
 mod follow;
 mod history;
 mod letters;
+mod lives;
 mod load;
 mod log;
 pub mod peer;

@@ -20,7 +20,7 @@ use crate::engine::{damaged, offset_key, variables};
 use crate::log::{Kind, Tables};
 use crate::rows::{read_edge, read_twin};
 use crate::surreal::SurrealStore;
-use crate::tables::{ENDED, JOURNAL, LANE, RECEIPT};
+use crate::tables::{JOURNAL, LANE, RECEIPT};
 
 /// Rows of one page. Each page is a transaction of its own, so that none is long.
 const PAGE_ROWS: usize = 20_000;
@@ -56,8 +56,9 @@ impl SurrealStore {
         let lanes = self.lanes().await?;
         for (lane, _) in &lanes {
             self.receipts(lane, now, sink).await?;
-            self.ended(lane, sink).await?;
         }
+        let named: Vec<_> = lanes.iter().map(|(lane, _)| Arc::clone(lane)).collect();
+        self.load_lives(&named, sink).await?;
         for (lane, row) in lanes {
             let ontology = Arc::clone(&self.ontology);
             let kept = self.load_latest(&lane, sink).await?;
@@ -177,28 +178,6 @@ impl SurrealStore {
             .await
     }
 
-    async fn ended(&self, lane: &str, sink: &mut Sink<'_>) -> Result<(), StoreError> {
-        self.rows("*", ENDED, |row| {
-            let (of, twin, offset) = read_ended(&row)?;
-            if *of == *lane {
-                sink(Loaded::Ended { twin, offset })?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Offset below which readings of a twin are of an earlier life; 0 where it had none.
-    pub(crate) async fn born(&self, lane: &str, twin: &TwinId) -> Result<u64, StoreError> {
-        let id = RecordId::new(ENDED, ended_key(lane, twin));
-        let vars = variables([("id", Value::RecordId(id))]);
-        let mut answers = self.engine.run("SELECT * FROM ONLY $id", vars).await?;
-        match answers.pop() {
-            Some(Value::Object(row)) => read_ended(&row).map(|(_, _, offset)| offset),
-            _ => Ok(0),
-        }
-    }
-
     /// All lanes and their rows.
     pub(crate) async fn lanes(&self) -> Result<Vec<(Arc<str>, LaneRow)>, StoreError> {
         let mut lanes = Vec::new();
@@ -301,31 +280,6 @@ impl SurrealStore {
             _ => Ok(()),
         }
     }
-}
-
-/// The key of a twin in the table of ended lives: `[lane, twin]`.
-pub(crate) fn ended_key(lane: &str, twin: &TwinId) -> RecordIdKey {
-    RecordIdKey::Array(Array::from(vec![
-        Value::String(lane.to_owned()),
-        Value::String(twin.as_str().to_owned()),
-    ]))
-}
-
-pub(crate) fn read_ended(row: &Object) -> Result<(&str, TwinId, u64), StoreError> {
-    let wrong = || damaged(ENDED, "a row whose id is not [lane, twin]");
-    let Some(Value::RecordId(RecordId {
-        key: RecordIdKey::Array(key),
-        ..
-    })) = row.get("id")
-    else {
-        return Err(wrong());
-    };
-    let [Value::String(lane), Value::String(twin)] = &key[..] else {
-        return Err(wrong());
-    };
-    let twin = TwinId::new(twin).map_err(|error| damaged(ENDED, error))?;
-    let offset = integer(ENDED, row, "offset")?.cast_unsigned();
-    Ok((lane, twin, offset))
 }
 
 /// Runs readers of tables, [`READERS`] at a time, until all are done or one fails.

@@ -13,6 +13,7 @@ use twin_core::store::{Kept, KeptLetter, Lane, PastReading, Series, Sink, Store,
 
 use crate::engine::{Engine, OpenError, Settings};
 use crate::history::History;
+use crate::lives::Lives;
 use crate::log::Log;
 use crate::tables;
 
@@ -30,6 +31,7 @@ pub struct SurrealStore {
     /// Receipts written since expired ones were deleted.
     pub(crate) receipts_since: AtomicUsize,
     pub(crate) log: Log,
+    pub(crate) lives: Lives,
     pub(crate) history: History,
 }
 
@@ -54,6 +56,7 @@ impl SurrealStore {
             querying: AtomicUsize::new(0),
             next_letter: AtomicU64::new(0),
             receipts_since: AtomicUsize::new(0),
+            lives: Lives::default(),
             log: Log::new(settings.change, settings.journal),
             history: History::new(settings.retention, settings.segment_blocks),
         })

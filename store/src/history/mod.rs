@@ -100,6 +100,8 @@ type Indexes = HashMap<(Arc<str>, Place), Arc<Vec<Entry>>>;
 #[derive(Debug, Default)]
 pub(crate) struct History {
     lanes: RwLock<HashMap<Arc<str>, Arc<LaneHistory>>>,
+    /// All lanes there were when this process claimed one; empty before that.
+    names: RwLock<Arc<[Arc<str>]>>,
     /// Held while what a lane is made of is changed, or read back.
     changing: tokio::sync::Mutex<()>,
     /// Held while recent segments are written and named, and while their tables are dropped.
@@ -133,8 +135,13 @@ impl History {
         lanes.get(lane).cloned()
     }
 
+    fn names(&self) -> Arc<[Arc<str>]> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&names)
+    }
+
     /// Whether a head of any lane names a table.
-    fn names(&self, table: &str) -> bool {
+    fn in_use(&self, table: &str) -> bool {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         let mut heads = lanes.values().flat_map(|lane| lane.heads.values());
         heads.any(|head| *head.table == *table)
@@ -240,7 +247,13 @@ impl SurrealStore {
         ]);
         self.attempt_fenced(lane, text, vars).await?;
         let mut named: Vec<String> = Vec::new();
-        for (known, _) in self.lanes().await? {
+        let lanes = self.lanes().await?;
+        {
+            let names = &self.history.names;
+            let mut names = names.write().unwrap_or_else(PoisonError::into_inner);
+            *names = lanes.iter().map(|(lane, _)| Arc::clone(lane)).collect();
+        }
+        for (known, _) in lanes {
             let _alone = self.history.changing.lock().await;
             let history = self.load_history(&known).await?;
             for head in history.heads.values() {
@@ -273,6 +286,16 @@ impl SurrealStore {
         let settled = self.settle_days(&settle, &mut tended).await;
         let retired = self.retire(&settle, &mut tended).await;
         settled.and(retired).map(|()| tended)
+    }
+
+    /// The lanes whose readings make up a series.
+    async fn lane_names(&self) -> Result<Arc<[Arc<str>]>, StoreError> {
+        let names = self.history.names();
+        if !names.is_empty() {
+            return Ok(names);
+        }
+        let lanes = self.lanes().await?;
+        Ok(lanes.into_iter().map(|(lane, _)| lane).collect())
     }
 
     async fn lane_history(&self, lane: &str) -> Result<Arc<LaneHistory>, StoreError> {

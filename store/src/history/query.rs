@@ -88,46 +88,46 @@ impl From<LastingReading> for PastReading {
     }
 }
 
-/// The oldest readings that were found, at most so many.
+/// The oldest readings that were found, at most so many, one of a time, in order.
 struct Found {
-    readings: BTreeMap<i64, PastReading>,
+    readings: Vec<PastReading>,
     limit: usize,
 }
 
 impl Found {
     fn new(limit: usize) -> Self {
         Self {
-            readings: BTreeMap::new(),
+            readings: Vec::new(),
             limit,
         }
     }
 
-    /// Takes a reading in that counts more than those of its time that were found before.
-    fn newer(&mut self, reading: PastReading) {
-        self.readings.insert(reading.ts, reading);
-        self.cut();
-    }
-
-    /// Takes a reading in that counts less than those of its time that were found before.
-    fn older(&mut self, reading: PastReading) {
-        self.readings.entry(reading.ts).or_insert(reading);
-        self.cut();
-    }
-
-    /// Only the oldest count, so what falls out could not come back later.
-    fn cut(&mut self) {
-        if self.readings.len() > self.limit {
-            self.readings.pop_last();
+    /// Takes readings in that count less than those of their time that were found before; of several
+    /// of one time the first counts.
+    fn older(&mut self, rows: Vec<impl Row + Into<PastReading>>) {
+        let mut rows: Vec<PastReading> = rows.into_iter().map(Into::into).collect();
+        // Rows of one series are in order; several lives of a twin, or classes, are not.
+        if !rows.is_sorted_by(|a, b| a.ts < b.ts) {
+            rows.sort_by_key(|row| row.ts);
+            rows.dedup_by_key(|row| row.ts);
         }
+        let follows = match (self.readings.last(), rows.first()) {
+            (Some(last), Some(first)) => last.ts < first.ts,
+            _ => true,
+        };
+        self.readings.append(&mut rows);
+        if !follows {
+            // Stable, so those found before stand first.
+            self.readings.sort_by_key(|reading| reading.ts);
+            self.readings.dedup_by_key(|reading| reading.ts);
+        }
+        // Only the oldest count, so what falls out could not come back later.
+        self.readings.truncate(self.limit);
     }
 
     /// Whether nothing at or after a time can be among them any more.
     fn is_full_before(&self, ts: i64) -> bool {
-        self.readings.len() >= self.limit
-            && self
-                .readings
-                .last_key_value()
-                .is_some_and(|(last, _)| *last < ts)
+        self.readings.len() >= self.limit && self.readings.last().is_some_and(|last| last.ts < ts)
     }
 }
 
@@ -145,7 +145,7 @@ impl SurrealStore {
                 Err(StoreError::Damaged(_) | StoreError::Refused(_)) if tries < RETRIES => {
                     tries += 1;
                 }
-                Ok(found) => return Ok(found.readings.into_values().collect()),
+                Ok(found) => return Ok(found.readings),
                 Err(error) => return Err(error),
             }
         }
@@ -153,11 +153,11 @@ impl SurrealStore {
 
     async fn find_readings(&self, series: &Series<'_>) -> Result<Found, StoreError> {
         let mut found = Found::new(series.limit);
-        for (lane, _) in self.lanes().await? {
-            let history = self.lane_history(&lane).await?;
-            let born = self.born(&lane, series.twin).await?;
+        for lane in &*self.lane_names().await? {
+            let history = self.lane_history(lane).await?;
+            let born = self.born(lane, series.twin).await?;
             let wanted = Wanted::of(series, born);
-            self.find_young(&lane, &history, series, &wanted, &mut found)
+            self.find_young(lane, &history, series, &wanted, &mut found)
                 .await?;
             let (first, last) = (day_of(series.ts.start), day_of(series.ts.end - 1));
             let mut days: BTreeMap<i64, Vec<&Arc<Head>>> = BTreeMap::new();
@@ -174,14 +174,13 @@ impl SurrealStore {
                 }
                 let mut settled = false;
                 for head in parts.iter().rev() {
-                    for row in self.wanted::<LastingReading>(&lane, head, &wanted).await? {
-                        settled = true;
-                        found.older(row.into());
-                    }
+                    let rows = self.wanted::<LastingReading>(lane, head, &wanted).await?;
+                    settled |= !rows.is_empty();
+                    found.older(rows);
                 }
                 if !settled && series.ts.start > i64::MIN {
                     let none = parts.is_empty();
-                    self.check_dropped(&lane, &history, day, none, &wanted)
+                    self.check_dropped(lane, &history, day, none, &wanted)
                         .await?;
                 }
             }
@@ -198,18 +197,16 @@ impl SurrealStore {
         wanted: &Wanted<'_>,
         found: &mut Found,
     ) -> Result<(), StoreError> {
-        let unsealed = self.unsealed(lane, history.sealed, series, wanted).await?;
-        for reading in unsealed {
-            found.newer(reading.into());
-        }
+        let mut unsealed = self.unsealed(lane, history.sealed, series, wanted).await?;
+        // What was written last counts, so it comes first.
+        unsealed.reverse();
+        found.older(unsealed);
         let mut recent: Vec<_> = history.of(Level::Recent).collect();
         recent.sort_by_key(|head| head.place.part);
         for head in recent.into_iter().rev() {
-            for row in self.wanted::<SealedReading>(lane, head, wanted).await? {
-                if row.offset < wanted.before {
-                    found.older(row.into());
-                }
-            }
+            let mut rows = self.wanted::<SealedReading>(lane, head, wanted).await?;
+            rows.retain(|row| row.offset < wanted.before);
+            found.older(rows);
         }
         Ok(())
     }
@@ -280,15 +277,19 @@ impl SurrealStore {
     async fn sum_up(&self, series: &Series<'_>, every: i64) -> Result<Vec<Bucket>, StoreError> {
         let mut buckets = Vec::new();
         // One lane a realm is written so far; several would have to be merged by time.
-        for (lane, _) in self.lanes().await? {
-            let history = self.lane_history(&lane).await?;
-            let born = self.born(&lane, series.twin).await?;
+        for lane in &*self.lane_names().await? {
+            let history = self.lane_history(lane).await?;
+            let born = self.born(lane, series.twin).await?;
             let wanted = Wanted::of(series, born);
             let mut young = Found::new(usize::MAX);
-            self.find_young(&lane, &history, series, &wanted, &mut young)
+            self.find_young(lane, &history, series, &wanted, &mut young)
                 .await?;
             let (first, last) = (day_of(series.ts.start), day_of(series.ts.end - 1));
-            let mut days: BTreeSet<i64> = young.readings.keys().map(|ts| day_of(*ts)).collect();
+            let mut days: BTreeSet<i64> = young
+                .readings
+                .iter()
+                .map(|found| day_of(found.ts))
+                .collect();
             let written: BTreeSet<i64> = days.clone();
             for level in [Level::Day, Level::Minutes, Level::Hours] {
                 days.extend(history.days(level, first, last).map(|head| head.place.day));
@@ -311,7 +312,7 @@ impl SurrealStore {
                             .collect::<Vec<_>>()
                     };
                     for level in [Level::Minutes, Level::Hours] {
-                        sums.extend(self.sums_of(&lane, &whole(level), &wanted).await?);
+                        sums.extend(self.sums_of(lane, &whole(level), &wanted).await?);
                     }
                 }
                 let kept = sums.remove(&day).unwrap_or_default();
@@ -321,16 +322,16 @@ impl SurrealStore {
                     }
                     continue;
                 }
-                let points = self.points(&lane, &history, day, &wanted).await?;
+                let points = self.points(lane, &history, day, &wanted).await?;
                 let cut = level_for(HOUR_US, &series.ts, day).is_none();
                 if points.is_empty() && (series.ts.start > i64::MIN || cut) {
                     let dropped = self
-                        .check_dropped(&lane, &history, day, false, &wanted)
+                        .check_dropped(lane, &history, day, false, &wanted)
                         .await;
                     // What came so late is not kept either, once the day of its arrival is over.
                     let kept = match level_for(every, &series.ts, day) {
                         Some(level) if dropped.is_err() => {
-                            self.kept_sums(&lane, &history, level, day, &wanted).await?
+                            self.kept_sums(lane, &history, level, day, &wanted).await?
                         }
                         _ => Vec::new(),
                     };
@@ -489,8 +490,11 @@ fn with_young(
     young: &Found,
 ) -> impl Iterator<Item = (i64, f64)> {
     let start = day.saturating_mul(DAY_US);
-    let young = young.readings.range(start..start.saturating_add(DAY_US));
-    points.extend(young.map(|(ts, reading)| (*ts, number(&reading.value))));
+    let end = start.saturating_add(DAY_US);
+    let first = young.readings.partition_point(|found| found.ts < start);
+    let young = young.readings[first..].iter();
+    let young = young.take_while(|found| found.ts < end);
+    points.extend(young.map(|found| (found.ts, number(&found.value))));
     points.into_iter().filter_map(|(ts, n)| Some((ts, n?)))
 }
 

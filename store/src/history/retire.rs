@@ -34,7 +34,7 @@ impl SurrealStore {
     ) -> Result<u64, StoreError> {
         let mut dropped = 0;
         for table in tables {
-            if !self.history.names(&table) {
+            if !self.history.in_use(&table) {
                 self.drop_table(lane, epoch, &table).await?;
                 dropped += 1;
             }

@@ -21,7 +21,7 @@ use super::{Step, day_of};
 use crate::codec::{self, Filler, Row as _, SealedReading, SeriesName, SeriesParts};
 use crate::engine::variables;
 use crate::follow::located;
-use crate::load::{ended_key, read_ended};
+use crate::lives::{ended_key, read_ended};
 use crate::log::Kind;
 use crate::surreal::SurrealStore;
 use crate::tables::ENDED;
@@ -32,8 +32,6 @@ const SEAL_READINGS: usize = 200_000;
 const SEAL_BYTES: usize = 64 << 20;
 /// So many segments of one size become one of the next.
 const FAN: usize = 8;
-/// Twins whose earlier lives are looked up at once.
-const LIVES_AT_ONCE: usize = 1_000;
 
 /// Readings of a range of the journal.
 #[derive(Default)]
@@ -152,7 +150,8 @@ impl SurrealStore {
             }
             let range = self.read_range(tend.lane, sealed, tend.upto).await?;
             let (next, day) = (range.next, range.day.unwrap_or_default());
-            let lives = self.lives(tend.lane, &range.names).await?;
+            let twins = range.names.iter().map(|[twin, ..]| twin).collect();
+            let lives = self.births(tend.lane, &twins).await?;
             let count = range.rows.len() as u64;
             let (packed, replaced) = off_the_network(move || range.blocks(&lives)).await?;
             let place = Place {
@@ -238,36 +237,6 @@ impl SurrealStore {
         )
         .await?;
         Ok(range)
-    }
-
-    /// Where the present lives of twins began, of those that had an earlier one.
-    async fn lives(
-        &self,
-        lane: &str,
-        names: &[SeriesParts],
-    ) -> Result<HashMap<Arc<str>, u64>, StoreError> {
-        let twins: BTreeSet<&Arc<str>> = names.iter().map(|[twin, ..]| twin).collect();
-        let twins: Vec<&Arc<str>> = twins.into_iter().collect();
-        let mut lives = HashMap::new();
-        for twins in twins.chunks(LIVES_AT_ONCE) {
-            let ids = twins.iter().filter_map(|twin| TwinId::new(twin).ok());
-            let ids = ids.map(|twin| Value::RecordId(RecordId::new(ENDED, ended_key(lane, &twin))));
-            let ids = Value::Array(Array::from(ids.collect::<Vec<_>>()));
-            let found = self
-                .engine
-                .run("SELECT * FROM $ids", variables([("ids", ids)]))
-                .await?;
-            let Some(Value::Array(rows)) = found.last() else {
-                continue;
-            };
-            for row in rows {
-                if let Value::Object(row) = row {
-                    let (_, twin, offset) = read_ended(row)?;
-                    lives.insert(twin.as_str().into(), offset);
-                }
-            }
-        }
-        Ok(lives)
     }
 
     /// Merges the newest segments of a day of arrival if they are as many as [`FAN`] of one size;

@@ -76,6 +76,11 @@ impl Tail {
         }
     }
 
+    /// Whether it holds all that was not sealed yet below an offset.
+    fn reaches(&self, sealed: u64, before: u64) -> bool {
+        self.from == sealed && self.upto >= before && !self.full
+    }
+
     fn of(&self, wanted: &Wanted<'_>, from: u64) -> Vec<SealedReading> {
         let twins = self.series.get(wanted.telemetry);
         let readings = twins.and_then(|twins| twins.get(wanted.twin));
@@ -100,6 +105,15 @@ impl SurrealStore {
         let from = wanted.life.unwrap_or(0).max(sealed);
         if from >= series.before {
             return Ok(Vec::new());
+        }
+        {
+            let tails = self.history.tails.lock().await;
+            if let Some(tail) = tails
+                .get(lane)
+                .filter(|tail| tail.reaches(sealed, series.before))
+            {
+                return Ok(tail.of(wanted, from));
+            }
         }
         let Some(row) = self.lane(lane).await? else {
             return Ok(Vec::new());
