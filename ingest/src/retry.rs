@@ -49,7 +49,13 @@ impl<R: Recorder> Retry<R> {
         self.recorder.record(readings).await
     }
 
+    /// Its readings, by the rules of a time `now`.
     fn readings(&self, letter: &DeadLetter, now: i64) -> Result<Readings, Refused> {
+        if *letter.reason == *Reason::ForeignDevice.name() {
+            // Who sent it is not known any more, only that it was not the device that it names.
+            let detail = "it was sent for a device by another one: no time makes that right";
+            return Err(Refused::new(Reason::ForeignDevice, detail));
+        }
         let kept = letter.payload.len() as u64;
         if kept < letter.size {
             let detail = format!(
@@ -74,7 +80,7 @@ impl<R: Recorder> Retry<R> {
             &id,
             &kind,
             &self.config.limits.payload,
-            &mut Arrivals::new(),
+            &mut Arrivals::from(letter.at),
             now,
             &mut readings,
         )?;

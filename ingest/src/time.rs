@@ -98,17 +98,36 @@ pub(crate) fn now_micros() -> i64 {
 #[derive(Debug)]
 pub(crate) struct Arrivals {
     last: i64,
+    /// They are of another time than now.
+    past: bool,
 }
 
 impl Arrivals {
     pub(crate) fn new() -> Self {
-        Self { last: i64::MIN }
+        Self {
+            last: i64::MIN,
+            past: false,
+        }
+    }
+
+    /// Those of something that arrived at a time, however late it is looked at.
+    pub(crate) fn from(at: i64) -> Self {
+        Self {
+            last: at.saturating_sub(1),
+            past: true,
+        }
     }
 
     /// The next time of arrival, given the time now.
     pub(crate) fn next(&mut self, now: i64) -> i64 {
-        self.last = now.max(self.last.saturating_add(1));
+        let next = self.last.saturating_add(1);
+        self.last = if self.past { next } else { now.max(next) };
         self.last
+    }
+
+    /// Leaves times out: they may be given to what one message holds when it is looked at again.
+    pub(crate) fn skip(&mut self, times: i64) {
+        self.last = self.last.saturating_add(times);
     }
 }
 
@@ -169,6 +188,10 @@ mod tests {
         let mut arrivals = Arrivals::new();
         let times = [5, 5, 4, 9].map(|now| arrivals.next(now));
         assert_eq!(times, [5, 6, 7, 9]);
+        arrivals.skip(3);
+        assert_eq!(arrivals.next(10), 13);
+        let mut past = Arrivals::from(5);
+        assert_eq!([past.next(100), past.next(200)], [5, 6]);
     }
 
     proptest! {

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use twin_core::TwinId;
 
-use super::outbox::{Message, Outbox, Room, lower};
+use super::outbox::{Due, Message, Outbox, Room, lower};
 use super::retained::Retained;
 use super::tree::{Node, Subscriber};
 use crate::counters::Counters;
@@ -81,7 +82,7 @@ impl Broker {
     }
 
     /// Queues a message for a subscriber as one that was there before.
-    pub(crate) fn send_kept(&self, message: &Message, subscriber: &Subscriber) {
+    fn send_kept(&self, message: &Message, subscriber: &Subscriber) {
         self.offer(
             subscriber,
             Message {
@@ -142,6 +143,19 @@ impl Broker {
             }
         }
         count
+    }
+
+    /// Tells everyone who listens for the desired state of a device that it may be another.
+    pub(crate) fn tell_desired(&self, topic: &str, device: &TwinId) {
+        let root = self.root.read().unwrap_or_else(PoisonError::into_inner);
+        for subscriber in root.find(topic).subscribers {
+            subscriber.outbox.tell(Due {
+                device: device.clone(),
+                qos: subscriber.qos,
+                retain: subscriber.as_published,
+                identifier: subscriber.identifier,
+            });
+        }
     }
 
     fn offer(&self, subscriber: &Subscriber, message: Message) {

@@ -106,9 +106,11 @@ impl Intake {
         self.waiting_bytes += payload.len();
         shared.waiting_bytes.fetch_add(payload.len(), Relaxed);
         let client = Arc::clone(&self.client);
+        // A time of its own for each message: taken in again, what has none gets this.
+        let at = self.arrivals.next(now);
         let letter = |topic: &str| Letter {
             ack,
-            at: now,
+            at,
             client,
             topic: topic.into(),
             payload: payload.clone(),
@@ -122,7 +124,15 @@ impl Intake {
             let kept: String = topic.chars().take(limits.max_topic_bytes).collect();
             return self.bury(letter(&kept), Refused::new(Reason::TopicTooLong, detail));
         }
-        let refused = if payload.len() > limits.max_payload_bytes {
+        let target = shared.rules.publish(&topic);
+        let foreign = match target {
+            Target::Telemetry(device) => self.foreign(device),
+            _ => None,
+        };
+        let refused = if let Some(foreign) = foreign {
+            // Whatever else is wrong with it: taken in again it would be in another's name.
+            foreign
+        } else if payload.len() > limits.max_payload_bytes {
             let detail = format!(
                 "{} bytes, more than {} (max_payload_bytes)",
                 payload.len(),
@@ -130,7 +140,7 @@ impl Intake {
             );
             Refused::new(Reason::TooLarge, detail)
         } else {
-            match shared.rules.publish(&topic) {
+            match target {
                 Target::Telemetry(device) => {
                     match self.telemetry(device, payload.as_slice(), now) {
                         Ok(()) => {
@@ -170,14 +180,18 @@ impl Intake {
         self.bury(letter(&topic), refused);
     }
 
+    /// Why this client may not speak for a device, if it may not.
+    fn foreign(&self, device: &str) -> Option<Refused> {
+        let id = TwinId::new(device).ok()?;
+        if self.speaker.is(&id) {
+            return None;
+        }
+        let detail = format!("the certificate names another device than `{id}`");
+        Some(Refused::new(Reason::ForeignDevice, detail))
+    }
+
     /// Adds the readings of a payload to the batch of its device.
     fn telemetry(&mut self, device: &str, payload: &[u8], now: i64) -> Result<(), Refused> {
-        if let Ok(id) = TwinId::new(device)
-            && !self.speaker.is(&id)
-        {
-            let detail = format!("the certificate names another device than `{id}`");
-            return Err(Refused::new(Reason::ForeignDevice, detail));
-        }
         let (id, kind) = known_device(&*self.shared.recorder, device)?;
         let fits = self
             .batch
@@ -208,6 +222,14 @@ impl Intake {
 
     fn bury(&mut self, letter: Letter, refused: Refused) {
         self.send();
+        let messages = letter
+            .payload
+            .as_slice()
+            .iter()
+            .filter(|byte| **byte == b'{');
+        let most = self.shared.config.limits.payload.max_messages;
+        let messages = messages.take(most).count();
+        self.arrivals.skip(messages as i64);
         let shared = Arc::clone(&self.shared);
         self.pending.push_back(Box::pin(async move {
             vec![letter.bury(&shared, refused).await]

@@ -5,14 +5,17 @@
 //!   together; a message counts from [`Outbox::offer`] until [`Outbox::done`], so also while it is
 //!   sent and not acknowledged.
 //! - A message that finds no room is dropped and counted by the caller; a publisher never waits.
+//! - That a device's desired state is due is never dropped: it is a mark for each device that is
+//!   subscribed to, and the state is the one that stands when it is sent.
 //! - For a subscriber that is away only `QoS` 1 and 2 are kept.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::{Property, Qos};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use twin_core::TwinId;
 
@@ -46,17 +49,34 @@ impl Message {
     }
 }
 
-/// The state that a device shall have, to be had as it was subscribed; an empty one says that there
-/// is none any more.
-pub(crate) fn desired_message(realm: &str, device: &TwinId, state: Bytes) -> Message {
-    Message {
-        topic: format!("twin/{realm}/{device}/desired").into(),
-        payload: state,
-        qos: Qos::ExactlyOnce,
-        retain: true,
-        props: Arc::default(),
-        expires: None,
-        subscriptions: Vec::new(),
+/// Who is told the desired state of which device, as soon as may be.
+#[derive(Debug, Clone)]
+pub(crate) struct Due {
+    pub(crate) device: TwinId,
+    /// As it was granted.
+    pub(crate) qos: Qos,
+    /// What the RETAIN flag says.
+    pub(crate) retain: bool,
+    pub(crate) identifier: Option<u32>,
+}
+
+/// The topic of a device's desired state.
+pub(crate) fn desired_topic(realm: &str, device: &TwinId) -> String {
+    format!("twin/{realm}/{device}/desired")
+}
+
+impl Due {
+    /// The state that the device shall have; an empty one says that there is none any more.
+    pub(crate) fn message(self, realm: &str, state: Bytes) -> Message {
+        Message {
+            topic: desired_topic(realm, &self.device).into(),
+            payload: state,
+            qos: self.qos,
+            retain: self.retain,
+            props: Arc::default(),
+            expires: None,
+            subscriptions: self.identifier.into_iter().collect(),
+        }
     }
 }
 
@@ -91,6 +111,8 @@ pub(crate) struct Outbox {
     bytes: AtomicUsize,
     max_bytes: usize,
     room: Arc<Room>,
+    due: Mutex<BTreeMap<TwinId, Due>>,
+    woken: Notify,
 }
 
 impl Outbox {
@@ -108,6 +130,8 @@ impl Outbox {
             bytes: AtomicUsize::new(0),
             max_bytes,
             room,
+            due: Mutex::default(),
+            woken: Notify::new(),
         };
         (Arc::new(outbox), receiver)
     }
@@ -137,6 +161,36 @@ impl Outbox {
         }
         self.give_back(size);
         false
+    }
+
+    /// Says that a desired state is to be told; several times for one device is once.
+    pub(crate) fn tell(&self, mut due: Due) {
+        if due.qos == Qos::AtMostOnce && self.is_away() {
+            return;
+        }
+        let mut waiting = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = waiting.get(&due.device);
+        due.retain |= before.is_some_and(|before| before.retain);
+        waiting.insert(due.device.clone(), due);
+        self.woken.notify_one();
+    }
+
+    /// The next desired state that is to be told.
+    pub(crate) fn take_due(&self) -> Option<Due> {
+        let mut waiting = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.pop_first().map(|(_, due)| due)
+    }
+
+    /// Waits until something may be due.
+    pub(crate) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    /// Takes room for a message that is sent now, whether there is any or not.
+    pub(crate) fn hold(&self, message: &Message) {
+        let size = message.size();
+        self.bytes.fetch_add(size, Relaxed);
+        self.room.bytes.fetch_add(size, Relaxed);
     }
 
     /// Gives the room of a message back that has reached its subscriber, or never will.
@@ -192,6 +246,34 @@ pub(super) mod tests {
         assert!(other.offer(message("a")));
         drop((few, other));
         assert_eq!(room.bytes.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_desired_state_is_due_once_however_full_the_queue_is() {
+        let room = Room::new(0);
+        let (outbox, _queue) = Outbox::new(1, 1, 0, Arc::clone(&room));
+        assert!(!outbox.offer(message("a")), "there is room for nothing");
+        let device = TwinId::new("d:1").unwrap();
+        let due = |retain, qos| Due {
+            device: device.clone(),
+            qos,
+            retain,
+            identifier: None,
+        };
+        outbox.tell(due(true, Qos::AtLeastOnce));
+        for _ in 0..5_000 {
+            outbox.tell(due(false, Qos::AtLeastOnce));
+        }
+        let told = outbox.take_due().unwrap().message("rw", Bytes::new());
+        assert_eq!((&*told.topic, told.retain), ("twin/rw/d:1/desired", true));
+        assert!(outbox.take_due().is_none());
+        outbox.hold(&told);
+        assert!(room.bytes.load(Relaxed) > 0);
+        outbox.done(&told);
+        assert_eq!(room.bytes.load(Relaxed), 0);
+        outbox.set_away(true);
+        outbox.tell(due(false, Qos::AtMostOnce));
+        assert!(outbox.take_due().is_none(), "nothing of QoS 0 waits");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker::Broker;
 use super::connection::Connection;
-use super::outbox::{Message, desired_message};
+use super::outbox::{Message, desired_topic};
 use super::rate::Rate;
 use super::session::{Key, Sessions};
 use super::speaker::Speaker;
@@ -296,11 +296,10 @@ impl Server {
 /// Tells devices what they shall be like whenever that changes, until the server stops.
 fn tell_desired(shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
     let shutdown = shared.shutdown.clone();
-    let (broker, recorder) = (Arc::clone(&shared.broker), Arc::clone(&shared.recorder));
+    let broker = Arc::clone(&shared.broker);
     let realm = Arc::clone(&shared.config.realm);
     let changed = shared.recorder.watch_desired(Box::new(move |id| {
-        let state = recorder.desired(id).unwrap_or_default();
-        broker.publish(None, &desired_message(&realm, id, state));
+        broker.tell_desired(&desired_topic(&realm, id), id);
     }));
     async move {
         tokio::select! {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker::Broker;
 use super::flow::Flights;
-use super::outbox::{Message, Outbox};
+use super::outbox::{Due, Message, Outbox};
 use super::speaker::Speaker;
 use super::topic::split_share;
 use super::tree::Subscriber;
@@ -33,6 +33,13 @@ pub(crate) struct Wanted {
     pub(crate) no_local: bool,
     pub(crate) as_published: bool,
     pub(crate) identifier: Option<u32>,
+}
+
+/// What goes to a client next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Message(Message),
+    Desired(Due),
 }
 
 /// What a client has for as long as its session lasts.
@@ -99,11 +106,26 @@ impl Session {
                 .is_some_and(|(group, own)| self.broker.unsubscribe(own, group, self.number))
     }
 
-    /// The next message for the client; waits for ever where it is subscribed to nothing.
-    pub(crate) async fn next_message(&mut self) -> Option<Message> {
-        match &mut self.mailbox {
-            Some((_, queue)) => queue.recv().await,
-            None => std::future::pending().await,
+    /// What goes to the client next; waits for ever where it is subscribed to nothing.
+    pub(crate) async fn next(&mut self) -> Option<Next> {
+        let Some((outbox, queue)) = &mut self.mailbox else {
+            return std::future::pending().await;
+        };
+        loop {
+            if let Some(due) = outbox.take_due() {
+                return Some(Next::Desired(due));
+            }
+            tokio::select! {
+                message = queue.recv() => return message.map(Next::Message),
+                () = outbox.woken() => {}
+            }
+        }
+    }
+
+    /// Takes room for a message that is sent now.
+    pub(crate) fn hold(&self, message: &Message) {
+        if let Some((outbox, _)) = &self.mailbox {
+            outbox.hold(message);
         }
     }
 
@@ -432,7 +454,7 @@ mod tests {
         assert_eq!(sessions.broker.publish(None, &message("a")), 2);
         let (hold, mut session, present, _) = take(&sessions, "a", false);
         assert!(present);
-        assert!(session.next_message().await.is_some());
+        assert!(matches!(session.next().await, Some(Next::Message(_))));
         assert!(hold.keep(session, LIFE, None).is_none());
         assert_eq!(sessions.counters.sessions(), 1);
 

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::super::flow::Stage;
-use super::super::outbox::Message;
+use super::super::session::Next;
 use super::member::Member;
 use super::{Connection, OUT_BYTES};
 use crate::socket::Stream;
@@ -20,9 +20,19 @@ impl<S: Stream> Connection<S> {
             && self.wire.vacancy()
     }
 
-    pub(super) fn deliver(&mut self, message: Message) {
+    pub(super) fn deliver(&mut self, next: Next) {
         let Some(Member { session, .. }) = &mut self.member else {
             return;
+        };
+        let message = match next {
+            Next::Message(message) => message,
+            Next::Desired(due) => {
+                // As it stands now: whatever changes after this makes it due again.
+                let state = self.shared.recorder.desired(&due.device);
+                let message = due.message(&self.shared.config.realm, state.unwrap_or_default());
+                session.hold(&message);
+                message
+            }
         };
         let counters = &self.shared.counters;
         if message.expired(Instant::now()) {
@@ -76,9 +86,9 @@ impl<S: Stream> Connection<S> {
     }
 }
 
-pub(super) async fn next_message(member: &mut Option<Member>) -> Option<Message> {
+pub(super) async fn next(member: &mut Option<Member>) -> Option<Next> {
     match member {
-        Some(member) => member.session.next_message().await,
+        Some(member) => member.session.next().await,
         None => std::future::pending().await,
     }
 }

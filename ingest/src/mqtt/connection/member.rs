@@ -10,7 +10,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use twin_core::TwinId;
 
 use super::super::incoming::Connect;
-use super::super::outbox::desired_message;
+use super::super::outbox::Due;
 use super::super::rate::Rate;
 use super::super::session::{Hold, Joined, Key, Session, Taken, Wanted};
 use super::super::speaker::Speaker;
@@ -201,11 +201,13 @@ impl<S: Stream> Connection<S> {
         };
         match (desired, split_share(filter)) {
             // After it was subscribed, so that no change falls between.
-            (Some(id), _) if retained => {
-                if let Some(state) = shared.recorder.desired(&id) {
-                    let message = desired_message(&shared.config.realm, &id, state);
-                    shared.broker.send_kept(&message, &subscriber);
-                }
+            (Some(id), _) if retained && shared.recorder.desired(&id).is_some() => {
+                subscriber.outbox.tell(Due {
+                    device: id,
+                    qos: subscriber.qos,
+                    retain: true,
+                    identifier: subscriber.identifier,
+                });
             }
             (None, Some((None, filter))) if retained => {
                 shared.broker.send_retained(filter, &subscriber);

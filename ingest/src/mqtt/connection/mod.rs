@@ -22,7 +22,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use self::delivery::next_message;
+use self::delivery::next;
 use self::member::{Joining, Member, gave_back};
 use super::batch::Answer;
 use super::flow::Ack;
@@ -143,7 +143,7 @@ impl<S: Stream> Connection<S> {
             Some(answers) = self.intake.pending.next(), if !self.intake.pending.is_empty() => {
                 self.answer(&answers);
             }
-            Some(message) = next_message(&mut self.member), if delivers => self.deliver(message),
+            Some(next) = next(&mut self.member), if delivers => self.deliver(next),
             () = gave_back(&mut self.joining), if self.draining.is_none() => self.join(),
             () = sleep.as_mut() => {
                 self.fire();
