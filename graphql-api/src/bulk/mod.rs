@@ -32,6 +32,11 @@ use crate::limits::{
 };
 use crate::service::{Service, closes, ended_badly};
 
+fn closed() -> End {
+    let message = "the twin closes: send the lines without a result again";
+    End::Ended(Fault::new(Code::Unavailable, message))
+}
+
 /// One body under way.
 #[derive(Debug)]
 pub(crate) struct Bulk {
@@ -147,6 +152,10 @@ impl Bulk {
             if Instant::now() >= self.deadline {
                 return (group, Some(self.late()));
             }
+            // A client that never lets us wait would not be told.
+            if *self.closing.borrow() {
+                return (group, Some(closed()));
+            }
             // What is here is done at once: the client may wait for its results.
             let piece = match self.body.next().now_or_never() {
                 Some(piece) => piece,
@@ -179,10 +188,7 @@ impl Bulk {
                 }
             }),
             () = self.results.closed() => Err(End::Gone),
-            () = closes(&mut self.closing) => {
-                let message = "the twin closes: send the lines without a result again";
-                Err(End::Ended(Fault::new(Code::Unavailable, message)))
-            }
+            () = closes(&mut self.closing) => Err(closed()),
         }
     }
 

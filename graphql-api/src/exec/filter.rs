@@ -103,9 +103,9 @@ impl Filter {
         })
     }
 
-    /// Whether a twin of the class fits.
-    pub(crate) fn admits(&self, view: &View, twin: TwinRef) -> bool {
-        self.root.holds(view, twin)
+    /// Whether a twin of the class fits; once time is up the answer means nothing.
+    pub(crate) fn admits(&self, view: &View, twin: TwinRef, clock: &Clock) -> bool {
+        self.root.holds(view, twin, clock)
     }
 
     /// Twins that may fit, if the conditions lead to few of them: by id or by a related id.
@@ -117,16 +117,18 @@ impl Filter {
 }
 
 impl Test {
-    fn holds(&self, view: &View, twin: TwinRef) -> bool {
+    fn holds(&self, view: &View, twin: TwinRef, clock: &Clock) -> bool {
         match self {
-            Self::All(tests) => tests.iter().all(|test| test.holds(view, twin)),
-            Self::Any(tests) => tests.iter().any(|test| test.holds(view, twin)),
-            Self::Not(test) => !test.holds(view, twin),
+            Self::All(tests) => tests.iter().all(|test| test.holds(view, twin, clock)),
+            Self::Any(tests) => tests.iter().any(|test| test.holds(view, twin, clock)),
+            Self::Not(test) => !test.holds(view, twin, clock),
             Self::Id(check) => check.holds_id(view.id(twin).as_str()),
             Self::Property(columns, check) => check.holds(columns.value(view, twin).as_ref()),
+            // Conditions within conditions may lead to more twins than there are.
             Self::Related(relationship, test) => view
                 .related(twin, *relationship, Direction::Out)
-                .any(|related| test.holds(view, related)),
+                .take_while(|_| clock.tick())
+                .any(|related| test.holds(view, related, clock)),
         }
     }
 

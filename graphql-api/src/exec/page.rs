@@ -119,7 +119,7 @@ pub(crate) fn list(
         connection,
     } = plan;
     let wants_total = connection.wants_total;
-    let fits = |twin: &TwinRef| fits(view, filter.as_ref(), *twin);
+    let fits = |twin: &TwinRef| fits(view, filter.as_ref(), *twin, clock);
     let some = candidates(api, view, *class, filter.as_ref(), space.as_ref(), clock);
     let page = match some {
         Some(twins) => {
@@ -169,8 +169,8 @@ pub(crate) fn list(
     Ok(page)
 }
 
-fn fits(view: &View, filter: Option<&Filter>, twin: TwinRef) -> bool {
-    filter.is_none_or(|filter| filter.admits(view, twin))
+fn fits(view: &View, filter: Option<&Filter>, twin: TwinRef, clock: &Clock) -> bool {
+    filter.is_none_or(|filter| filter.admits(view, twin, clock))
 }
 
 /// Twins of a class among which all are that fit, by id, where something leads to them; a few by id
@@ -218,7 +218,7 @@ pub(crate) fn each_fitting(
         if !clock.tick() {
             return clock.check();
         }
-        if fits(view, filter, twin) {
+        if fits(view, filter, twin, clock) {
             each(twin)?;
         }
         Ok(())
@@ -384,7 +384,7 @@ pub(crate) fn traverse(view: &View, plan: &TraversePlan<'_>, clock: &Clock) -> R
     // Once time is up nothing is kept, so that the traversal is over soon.
     let keep = |place: usize, twin| {
         let filter = plan.filters.get(place).and_then(Option::as_ref);
-        clock.tick() && fits(view, filter, twin)
+        clock.tick() && fits(view, filter, twin, clock)
     };
     let found = twin_core::traverse(view, &plan.from, &plan.steps, keep, || clock.tick())
         .map_err(|error| Fault::too_costly(error.to_string()))?;
@@ -409,7 +409,7 @@ pub(crate) fn nearest(
             || plan
                 .filter
                 .as_ref()
-                .is_none_or(|filter| filter.admits(view, twin))
+                .is_none_or(|filter| filter.admits(view, twin, clock))
     };
     let found = view.nearest(plan.class, plan.point, plan.k, fits);
     clock.check()?;

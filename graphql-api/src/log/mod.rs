@@ -14,6 +14,7 @@ mod line;
 mod tests;
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,11 +48,18 @@ pub(crate) struct Log {
     until: Option<u64>,
     /// The group at hand, and the offset in it that comes next.
     group: Option<(Arc<Group>, u64)>,
+    mouth: Mouth,
+    /// Its place among the readers.
+    _place: OwnedSemaphorePermit,
+}
+
+/// What hands pieces over.
+#[derive(Debug)]
+struct Mouth {
+    service: Service,
     pieces: mpsc::Sender<Piece>,
     closing: watch::Receiver<bool>,
     patience: Patience,
-    /// Its place among the readers.
-    _place: OwnedSemaphorePermit,
 }
 
 /// How long a reader is waited for, and may wait.
@@ -101,13 +109,16 @@ impl Log {
         // One chunk waits here and one is being sent.
         let (pieces, receiver) = mpsc::channel(1);
         let log = Self {
-            closing: service.inner.closing.subscribe(),
+            mouth: Mouth {
+                closing: service.inner.closing.subscribe(),
+                service: service.clone(),
+                pieces,
+                patience,
+            },
             follower,
             lane,
             until: finite.then_some(now),
             group,
-            pieces,
-            patience,
             service,
             _place: place,
         };
@@ -127,23 +138,35 @@ impl Log {
         }
         let from = self.follower.offset();
         if from >= until {
-            self.send(Piece::End).await?;
+            self.mouth.send(Piece::End).await?;
             return ControlFlow::Break(());
         }
-        tokio::select! {
-            biased;
-            () = closes(&mut self.closing) => ControlFlow::Break(()),
-            () = self.pieces.closed() => ControlFlow::Break(()),
-            next = self.follower.next() => match next {
-                Ok(group) => {
-                    let from = from.max(group.first);
-                    self.group = Some((group, from));
-                    ControlFlow::Continue(())
+        match self.next().await? {
+            Ok(group) => {
+                let from = from.max(group.first);
+                self.group = Some((group, from));
+                ControlFlow::Continue(())
+            }
+            Err(end) => self.end(from, &end).await,
+        }
+    }
+
+    /// Waits for the next group, with a blank line now and then.
+    async fn next(&mut self) -> ControlFlow<(), Result<Arc<Group>, FollowEnd>> {
+        let Self {
+            follower, mouth, ..
+        } = self;
+        // A blank line must not cost a reader that catches up its place, or what it has read.
+        let mut next = pin!(follower.next());
+        loop {
+            tokio::select! {
+                biased;
+                () = closes(&mut mouth.closing) => return ControlFlow::Break(()),
+                () = mouth.pieces.closed() => return ControlFlow::Break(()),
+                next = &mut next => return ControlFlow::Continue(next),
+                () = sleep(mouth.patience.keep_alive) => {
+                    mouth.send(Piece::Lines(Bytes::from_static(b"\n"))).await?;
                 }
-                Err(end) => self.end(from, &end).await,
-            },
-            () = sleep(self.patience.keep_alive) => {
-                self.send(Piece::Lines(Bytes::from_static(b"\n"))).await
             }
         }
     }
@@ -163,7 +186,7 @@ impl Log {
         if next < end {
             self.group = Some((group, next));
         }
-        self.send(Piece::Lines(out.into())).await?;
+        self.mouth.send(Piece::Lines(out.into())).await?;
         self.service.inner.metrics.log_lines(lines);
         ControlFlow::Continue(())
     }
@@ -186,11 +209,13 @@ impl Log {
         });
         write_json(&mut out, &last);
         out.push(b'\n');
-        self.send(Piece::Lines(out.into())).await?;
-        self.send(Piece::End).await?;
+        self.mouth.send(Piece::Lines(out.into())).await?;
+        self.mouth.send(Piece::End).await?;
         ControlFlow::Break(())
     }
+}
 
+impl Mouth {
     /// Hands a piece over, unless the reader is gone or does not read.
     async fn send(&mut self, piece: Piece) -> ControlFlow<()> {
         let sent = tokio::select! {
