@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use ontology::{ClassId, Schema, Value};
@@ -52,6 +53,13 @@ enum What {
 
 /// `twin export`.
 pub(crate) async fn run(config: Config, args: ExportArgs) -> Result<ExitCode, Failure> {
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from >= to
+    {
+        return Err(Failure::usage(
+            "--from is not before --to: there is no time between them",
+        ));
+    }
     let nation = Nation::open(config).await?;
     let What::Readings = args.what;
     let written = match &args.after {
@@ -140,7 +148,28 @@ async fn one_series(
         let page = nation
             .twin
             .history(view, twin, telemetry, ts.clone(), READ_READINGS)
-            .await?;
+            .await;
+        let page = match page {
+            Ok(page) => page,
+            // Every reading that is kept, so it begins where they are.
+            Err(StoreError::Coarse { since, .. }) => {
+                let from = since.filter(|since| ts.start < *since && *since < ts.end);
+                output::note(&format!(
+                    "{} {telemetry}: readings were dropped by retention{}",
+                    view.id(twin),
+                    from.map_or_else(String::new, |from| format!(
+                        ", these begin at {}",
+                        instant(from)
+                    ))
+                ));
+                let Some(from) = from else {
+                    return Ok(true);
+                };
+                ts.start = from;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         for reading in &page {
             lines.add(&json!({
                 "twin": view.id(twin).as_str(),
@@ -164,7 +193,14 @@ async fn one_series(
 /// Readings of the log, in its order.
 async fn log(nation: &Nation, after: &Position) -> Result<(), Failure> {
     let mut lines = Lines::default();
-    for (lane, end) in nation.twin.view().position().lanes() {
+    let position = nation.twin.view().position();
+    let ahead = |(lane, offset): &(Arc<str>, u64)| *offset > position.offset(lane);
+    if after.lanes().iter().any(ahead) {
+        return Err(Failure::usage(format!(
+            "--after {after} is ahead of this twin, which stands at {position}"
+        )));
+    }
+    for (lane, end) in position.lanes() {
         let begin = after.offset(lane);
         let mut from = begin;
         while from < *end {

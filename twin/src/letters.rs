@@ -93,16 +93,18 @@ pub(crate) async fn run(
         What::Show => by_id(SHOW),
         What::Retry => by_id(RETRY),
     };
-    let answers = query::graphql(config, url.as_deref(), questions).await?;
-    let mut failed = false;
-    for (i, answer) in answers.iter().enumerate() {
+    let (mut failed, mut asked) = (false, ids.iter());
+    // Each is said at once: what was taken in must be known, whatever becomes of the next.
+    let each = |answer: Value| {
         failed |= answer["errors"].is_array();
+        failed |= what == What::Show && answer["data"]["deadLetter"].is_null();
         if json {
             output::line(&answer.to_string());
         } else {
-            print(what, ids.get(i), answer);
+            print(what, asked.next(), &answer);
         }
-    }
+    };
+    query::graphql(config, url.as_deref(), questions, each).await?;
     Ok(match what {
         _ if !failed => ExitCode::SUCCESS,
         What::Retry => ExitCode::from(REFUSED),
@@ -110,10 +112,24 @@ pub(crate) async fn run(
     })
 }
 
+/// A text with its control characters written out.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 fn print(what: What, id: Option<&String>, answer: &Value) {
+    // What devices sent must not move the cursor or forge a line.
     let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => printable(text),
+        other => printable(&other.to_string()),
     };
     let id = id.map_or("", String::as_str);
     let data = &answer["data"];

@@ -53,25 +53,25 @@ pub(crate) async fn run(
 /// A GraphQL text and its variables.
 pub(crate) type Question = (String, Map<String, Value>);
 
-/// The answers to GraphQL questions, one after another: of a running twin if `url` names one, else of
+/// Hands the answers to GraphQL questions over, one after another: of a running twin if `url` names one, else of
 /// a folder.
 pub(crate) async fn graphql(
     config: Config,
     url: Option<&str>,
     questions: Vec<Question>,
-) -> Result<Vec<Value>, Failure> {
+    mut each: impl FnMut(Value),
+) -> Result<(), Failure> {
     let read = |body: Vec<u8>| {
         serde_json::from_slice(&body)
             .map_err(|error| Failure::failed(format!("the answer is not JSON: {error}")))
     };
-    let mut answers = Vec::with_capacity(questions.len());
     if let Some(url) = url {
         for (text, variables) in questions {
             let question = serde_json::json!({"query": text, "variables": variables});
             let (_, body) = post(url.to_owned(), "graphql", Sent::Json(question)).await?;
-            answers.push(read(body)?);
+            each(read(body)?);
         }
-        return Ok(answers);
+        return Ok(());
     }
     let nation = Nation::open(config).await?;
     let service = serve::retry(&nation).and_then(|retry| {
@@ -87,7 +87,7 @@ pub(crate) async fn graphql(
         Ok(service) => {
             for (text, variables) in questions {
                 match read(service.query(&text, variables).await) {
-                    Ok(answer) => answers.push(answer),
+                    Ok(answer) => each(answer),
                     Err(failure) => failed = failed.or(Some(failure)),
                 }
             }
@@ -95,7 +95,7 @@ pub(crate) async fn graphql(
         Err(failure) => failed = Some(failure),
     }
     nation.close().await?;
-    failed.map_or(Ok(answers), Err)
+    failed.map_or(Ok(()), Err)
 }
 
 /// What is sent to a running twin.
