@@ -13,7 +13,7 @@ mod apply;
 mod group;
 mod trial;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -347,11 +347,12 @@ impl Drop for End {
     }
 }
 
-/// Receipts of idempotency keys, oldest first, bounded by age and in number.
+/// Receipts of idempotency keys, bounded by age and in number.
 #[derive(Debug, Default)]
 pub(crate) struct Receipts {
     by_key: HashMap<(Principal, Arc<str>), KeptReceipt>,
-    by_age: VecDeque<(Principal, Arc<str>, i64)>,
+    /// Oldest first, also where a clock was set back.
+    by_age: BTreeSet<(i64, Principal, Arc<str>)>,
 }
 
 impl Receipts {
@@ -371,11 +372,11 @@ impl Receipts {
     }
 
     fn forget_expired(&mut self, now: i64) {
-        while let Some((_, _, at)) = self.by_age.front() {
+        while let Some((at, ..)) = self.by_age.first() {
             if now.saturating_sub(*at) <= RECEIPT_LIFE_US {
                 break;
             }
-            if let Some((principal, key, at)) = self.by_age.pop_front() {
+            if let Some((at, principal, key)) = self.by_age.pop_first() {
                 let key = (principal, key);
                 // A later receipt may have taken the key of an expired one.
                 if self.by_key.get(&key).is_some_and(|kept| kept.at == at) {
@@ -391,7 +392,7 @@ impl Receipts {
             Arc::clone(&receipt.idempotency.key),
         );
         self.by_age
-            .push_back((key.0.clone(), Arc::clone(&key.1), receipt.at));
+            .insert((receipt.at, key.0.clone(), Arc::clone(&key.1)));
         self.by_key.insert(key, receipt);
     }
 
@@ -429,6 +430,13 @@ mod tests {
         let asked = receipt("a", 0);
         let kept = receipts.get(&asked.principal, &asked.idempotency, RECEIPT_LIFE_US);
         assert!(kept.is_some());
+        // One of a clock that was ahead keeps no other from going.
+        receipts.insert(receipt("ahead", 300 * RECEIPT_LIFE_US));
+        receipts.insert(receipt("b", 1));
+        receipts.forget_expired(RECEIPT_LIFE_US + 2);
+        assert_eq!(receipts.by_key.len(), 1);
+        receipts.forget_expired(302 * RECEIPT_LIFE_US);
+        receipts.insert(receipt("a", 0));
         // A day later it makes room.
         assert!(receipts.room(MAX_RECEIPTS - 1, RECEIPT_LIFE_US + 1).is_ok());
         assert!(receipts.by_key.is_empty());
