@@ -7,7 +7,7 @@
 //!   more with every row of the transaction.
 //! - Relationships go before the twins they touch and come after them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::{Bound, ControlFlow};
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use ontology::{ClassId, RelationshipId};
 use surrealdb::types::{Array, Bytes, Object, RecordId, RecordIdKey, Value, Variables};
 use twin_core::store::{Lane, StoreError};
-use twin_core::{EdgeWrite, Group, MAX_DEAD_LETTERS, RECEIPT_LIFE_US, RowWrite, TwinId};
+use twin_core::{EdgeWrite, Group, MAX_DEAD_LETTERS, RECEIPT_LIFE_US, RowWrite};
 
 use crate::codec::{self, MAX_RECORD_BYTES, Packed};
 use crate::engine::{damaged, failure, int, is_conflict, offset_key, unanswered, variables};
@@ -35,6 +35,8 @@ const FENCED: &str = "fenced";
 const MAX_CONFLICTS: usize = 8;
 /// A commit that takes longer has an unknown outcome: writing stops, so that nobody waits without end.
 const COMMIT_WITHIN: Duration = Duration::from_mins(1);
+/// Everyone waits while expired receipts are deleted, so that is given up after so long.
+const FORGET_WITHIN: Duration = Duration::from_secs(5);
 /// After so many new receipts, at most twice as many expired ones are deleted: few, because each
 /// delete costs the engine milliseconds.
 const RECEIPTS_AT_ONCE: usize = 50;
@@ -70,8 +72,11 @@ impl SurrealStore {
             return;
         }
         self.receipts_since.store(0, Ordering::Relaxed);
-        if let Err(error) = self.forget_some_receipts(&group.lane, group.at).await {
-            tracing::warn!(%error, "expired receipts could not be deleted");
+        let forgetting = self.forget_some_receipts(&group.lane, group.at);
+        match tokio::time::timeout(FORGET_WITHIN, forgetting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "expired receipts could not be deleted"),
+            Err(_) => tracing::warn!("deleting expired receipts takes too long, and is left"),
         }
     }
 
@@ -106,22 +111,25 @@ impl SurrealStore {
             group.validate(),
             "the committer made a group that does not add up"
         );
+        match tokio::time::timeout(COMMIT_WITHIN, self.write(group)).await {
+            Ok(written) => written?,
+            Err(_) => return Err(StoreError::Engine(unanswered(COMMIT_WITHIN))),
+        }
+        self.lives.ended(group);
+        let letters = group.dead_letters.len() as u64;
+        self.next_letter.fetch_add(letters, Ordering::Relaxed);
+        self.forget_in_turn(group).await;
+        Ok(())
+    }
+
+    async fn write(&self, group: &Group) -> Result<(), StoreError> {
         // Held through the transaction: the lane's row names the tables.
         let mut log = self.log.lock().await;
         for _ in 0..MAX_CONFLICTS {
             let (text, vars, tables) = self.transaction(group, &log)?;
-            let answered = tokio::time::timeout(COMMIT_WITHIN, self.engine.attempt(&text, vars));
-            let Ok(answer) = answered.await else {
-                return Err(StoreError::Engine(unanswered(COMMIT_WITHIN)));
-            };
-            match answer {
+            match self.engine.attempt(&text, vars).await {
                 Ok(_) => {
                     self.log.put(&mut log, tables);
-                    drop(log);
-                    self.lives.ended(group);
-                    let letters = group.dead_letters.len() as u64;
-                    self.next_letter.fetch_add(letters, Ordering::Relaxed);
-                    self.forget_in_turn(group).await;
                     return Ok(());
                 }
                 Err(error) if is_conflict(&error) => tokio::task::yield_now().await,

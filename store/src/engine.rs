@@ -320,7 +320,13 @@ impl Engine {
             // Dropped early, by an error or a caller that gave up waiting, this stops the execution.
             let _stop = StopOnDrop(cancel);
             let running = tokio::spawn(job.run);
-            while let Ok(item) = items.recv().await {
+            loop {
+                let Ok(item) = tokio::time::timeout(STATEMENT_WITHIN, items.recv()).await else {
+                    return Err(Streamed::Statement(Error::internal(unanswered(
+                        STATEMENT_WITHIN,
+                    ))));
+                };
+                let Ok(item) = item else { break };
                 let flow = match item {
                     QueryStreamItem::Rows { index, values } => {
                         let mut flow = ControlFlow::Continue(());

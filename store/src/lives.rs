@@ -151,14 +151,14 @@ impl SurrealStore {
 }
 
 /// The key of a twin in the table of ended lives: `[lane, twin]`.
-pub(crate) fn ended_key(lane: &str, twin: &TwinId) -> RecordIdKey {
+fn ended_key(lane: &str, twin: &TwinId) -> RecordIdKey {
     RecordIdKey::Array(Array::from(vec![
         Value::String(lane.to_owned()),
         Value::String(twin.as_str().to_owned()),
     ]))
 }
 
-pub(crate) fn read_ended(row: &Object) -> Result<(&str, TwinId, u64), StoreError> {
+fn read_ended(row: &Object) -> Result<(&str, TwinId, u64), StoreError> {
     let wrong = || damaged(ENDED, "a row whose id is not [lane, twin]");
     let Some(Value::RecordId(RecordId {
         key: RecordIdKey::Array(key),

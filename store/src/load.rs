@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use surrealdb::types::{Array, Object, RecordId, RecordIdKey, Value, Variables};
 use twin_core::store::{Loaded, Sink, StoreError};
-use twin_core::{Idempotency, KeptReceipt, Principal, RECEIPT_LIFE_US, TwinId};
+use twin_core::{Idempotency, KeptReceipt, Principal, RECEIPT_LIFE_US};
 
 use crate::codec::{self, MAX_RECORD_BYTES};
 use crate::commit::{LaneRow, read_lane};

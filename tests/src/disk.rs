@@ -17,6 +17,7 @@ use std::{
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process::Command,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tempfile::TempDir;
@@ -170,10 +171,16 @@ impl Change {
     }
 }
 
+/// So often the clock leaps, and so far: receipts of commits, which live a day, must outlive one leap.
+const LEAP_EVERY_SECS: u64 = 10;
+const LEAP_SECS: u64 = 20 * 3_600;
+
 /// A folder on a disk that forgets what was not synced.
 #[derive(Debug)]
 pub struct Disk {
     base: TempDir,
+    /// From when on its clock leaps.
+    begun: SystemTime,
     random: Random,
     control: File,
     /// What was durable when the notes began.
@@ -208,6 +215,7 @@ impl Disk {
         let control = File::options().read(true).write(true).open(path);
         let mut disk = Self {
             base,
+            begun: SystemTime::now(),
             random: Random::new(seed),
             control: control.expect("a file that was just written can be opened"),
             folders: Folders::new(),
@@ -238,7 +246,15 @@ impl Disk {
         let start = env(start, "LD_PRELOAD", "disk.so");
         let start = env(start, "TWIN_DISK_ROOT", "root");
         let start = env(start, "TWIN_DISK_KEPT", "kept");
-        env(start, "TWIN_DISK_STATE", "state").dir(&self.dir())
+        let start = env(start, "TWIN_DISK_STATE", "state").dir(&self.dir());
+        let begun = self
+            .begun
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |begun| begun.as_secs());
+        start
+            .env("TWIN_CLOCK_FROM", &begun.to_string())
+            .env("TWIN_CLOCK_LEAP_EVERY", &LEAP_EVERY_SECS.to_string())
+            .env("TWIN_CLOCK_LEAP", &LEAP_SECS.to_string())
     }
 
     fn set(&self, word: &str, value: u64) {

@@ -87,7 +87,10 @@ impl Moment {
 }
 
 fn start(disk: &Disk, synced: bool) -> Start {
-    let start = Start::serve().env("TWIN_STORE__WRITE_BUFFER_MIB", "1");
+    // History is tended all the time, so that cuts fall into that too.
+    let start = Start::serve()
+        .env("TWIN_STORE__WRITE_BUFFER_MIB", "1")
+        .env("TWIN_HISTORY__TEND_SECS", "1");
     // What is tested is the default.
     let start = if synced {
         start

@@ -74,7 +74,9 @@ impl SurrealStore {
         match history.latest {
             Some(earlier) if earlier != tend.epoch => {
                 let table = self::table(tend.lane, earlier);
-                self.drop_table(tend.lane, tend.epoch, &table).await
+                self.drop_table(tend.lane, tend.epoch, &table)
+                    .await
+                    .map(drop)
             }
             _ => Ok(()),
         }

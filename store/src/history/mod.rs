@@ -140,13 +140,6 @@ impl History {
         Arc::clone(&names)
     }
 
-    /// Whether a head of any lane names a table.
-    fn in_use(&self, table: &str) -> bool {
-        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-        let mut heads = lanes.values().flat_map(|lane| lane.heads.values());
-        heads.any(|head| *head.table == *table)
-    }
-
     fn forget(&self, lane: &str) {
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
         lanes.remove(lane);
@@ -452,14 +445,21 @@ impl SurrealStore {
         Ok(())
     }
 
-    /// Drops a table, while the writer's epoch holds the lane.
+    /// Drops a table that no segment stands in, while the writer's epoch holds the lane; whether it did.
     pub(crate) async fn drop_table(
         &self,
         lane: &str,
         epoch: u64,
         table: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let _alone = self.history.changing.lock().await;
+        // What is known of a lane may have been forgotten since it was asked: then it is read again.
+        for known in &*self.lane_names().await? {
+            let history = self.present_history(known).await?;
+            if history.heads.values().any(|head| *head.table == *table) {
+                return Ok(false);
+            }
+        }
         // Names of lanes and numbers only; a backtick in a lane's name would end the name.
         let name = table.replace('`', "");
         let text = format!(
@@ -481,9 +481,9 @@ impl SurrealStore {
             Err(fenced @ StoreError::Fenced { .. }) => Err(fenced),
             Err(error) => {
                 tracing::debug!(%error, table, "the disk of a dropped table comes back later");
-                Ok(())
+                Ok(true)
             }
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
         }
     }
 

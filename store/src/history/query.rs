@@ -59,7 +59,8 @@ impl<'a> Wanted<'a> {
         Self {
             twin: series.twin.as_str(),
             telemetry: series.telemetry,
-            life: (born < series.before).then_some(born),
+            // At `before` itself it was born at this instant, and nothing was read of it yet.
+            life: (born <= series.before).then_some(born),
             ts: series.ts.clone(),
             before: series.before,
         }
@@ -415,7 +416,7 @@ impl SurrealStore {
     /// Makes sure that where no reading of a series is found on a day there was none, as far as that
     /// is known: sums stay longer. Of what is no number there are no sums; of that nothing is known
     /// where the day has no readings of any series, `none`, but sums of some.
-    async fn check_dropped(
+    pub(super) async fn check_dropped(
         &self,
         lane: &str,
         history: &LaneHistory,

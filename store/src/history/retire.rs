@@ -6,15 +6,22 @@
 //! - A table holds about as many blocks as a segment may, or one segment more: the engine drops a
 //!   table row by row, in one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use twin_core::history::{Settle, Tended};
 use twin_core::store::StoreError;
 
-use super::heads::{Level, Place};
+use super::heads::{LaneHistory, Level, Place};
 use super::{Step, day_of, latest};
 use crate::surreal::SurrealStore;
+
+/// What is dropped together: a day of a level, of a class that has tables of its own.
+fn of_day(history: &LaneHistory, place: Place) -> (Level, i64, Arc<str>) {
+    let head = history.heads.get(&place);
+    let class = head.map_or_else(|| "".into(), |head| Arc::clone(&head.class));
+    (place.level, place.day, class)
+}
 
 /// Whether what is kept for some days expired, by the time that has surely passed.
 pub(super) fn expired(day: i64, passed: Option<i64>, keep: Option<u32>) -> bool {
@@ -34,10 +41,7 @@ impl SurrealStore {
     ) -> Result<u64, StoreError> {
         let mut dropped = 0;
         for table in tables {
-            if !self.history.in_use(&table) {
-                self.drop_table(lane, epoch, &table).await?;
-                dropped += 1;
-            }
+            dropped += u64::from(self.drop_table(lane, epoch, &table).await?);
         }
         Ok(dropped)
     }
@@ -80,11 +84,16 @@ impl SurrealStore {
             *all &= expired(head.place.day, settle.passed, keep);
             places.push(head.place);
         }
-        let (mut tables, mut remove) = (Vec::new(), Vec::new());
-        for (table, (all, places)) in whole {
-            if all {
-                tables.push(table);
-                remove.extend(places);
+        let expired = whole.values().filter(|(all, _)| *all);
+        let days: BTreeSet<_> = (expired.flat_map(|(_, places)| places))
+            .map(|place| of_day(&history, *place))
+            .collect();
+        // A part that stands in another table must not be taken for the whole day.
+        let (mut tables, mut remove) = (BTreeSet::new(), Vec::new());
+        for head in history.heads.values() {
+            if days.contains(&of_day(&history, head.place)) {
+                tables.insert(Arc::clone(&head.table));
+                remove.push(head.place);
             }
         }
         if remove.is_empty() {

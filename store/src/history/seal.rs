@@ -9,8 +9,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use surrealdb::types::{Array, RecordId, Value};
-use twin_core::TwinId;
 use twin_core::history::{Tend, Tended};
 use twin_core::store::StoreError;
 
@@ -19,12 +17,9 @@ use super::settle::is_over;
 use super::writer::{PackedBlock, Target};
 use super::{Step, day_of};
 use crate::codec::{self, Filler, Row as _, SealedReading, SeriesName, SeriesParts};
-use crate::engine::variables;
 use crate::follow::located;
-use crate::lives::{ended_key, read_ended};
 use crate::log::Kind;
 use crate::surreal::SurrealStore;
-use crate::tables::ENDED;
 
 /// A segment takes no further record once it has so many readings.
 const SEAL_READINGS: usize = 200_000;

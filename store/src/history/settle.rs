@@ -8,7 +8,8 @@
 //! - A day of arrival is settled whole, in one step: its recent segments go as the days' parts come.
 //! - Memory is bounded by [`MAX_DAYS`] days and parts of days that are written or read at once, two
 //!   blocks each and more for sums; more take more passes.
-//! - What retention would drop at once is counted and not written.
+//! - What retention would drop at once is counted and not written, nor is what comes so late that the
+//!   readings of its series and day were dropped already: sums of it alone would hide those kept of all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,10 +22,11 @@ use twin_core::store::StoreError;
 
 use super::heads::{Head, LaneHistory, Level, Place};
 use super::merge::Merge;
+use super::query::Wanted;
 use super::retire::expired;
 use super::writer::{Filling, Target};
 use super::{Step, day_of};
-use crate::codec::{LastingReading, Row, SealedReading, SeriesName};
+use crate::codec::{LastingReading, Row, SERIES_ROWS, SealedReading, SeriesName};
 use crate::surreal::SurrealStore;
 
 /// How long after its end a day of arrival is settled, microseconds: clocks are set back a little.
@@ -242,14 +244,25 @@ impl SurrealStore {
             ..Step::default()
         };
         let days = self.days_of(settle.lane, &recent).await?;
-        for days in passes(&days, &history) {
-            let written = self.settle_pass(settle, &recent, days, tended).await?;
-            let Some(written) = written else {
+        let rows: u64 = recent.iter().map(|head| head.rows).sum();
+        let blocks = rows / (days.len().max(1) * SERIES_ROWS) as u64 + 1;
+        // Days of one pass share tables, which must not become much larger than a segment.
+        let at_once = (self.history.segment_blocks / blocks).max(1);
+        let mut done = Tended::default();
+        for days in passes(&days, &history, at_once as usize) {
+            let written = self.settle_pass(settle, &recent, days).await?;
+            let Some((written, pass)) = written else {
                 return Ok(()); // Told to stop: what nothing names is not there.
             };
             step.add.extend(written);
+            done = Tended {
+                settled: done.settled + pass.settled,
+                expired: done.expired + pass.expired,
+                ..pass
+            };
         }
         self.step(settle.lane, settle.epoch, step).await?;
+        *tended = tended.and(done);
         // What is being sealed into one of these tables is not named yet.
         let _alone = self.history.recent.lock().await;
         let first = Level::Recent.table(arrival, arrival, "", 0);
@@ -280,16 +293,17 @@ impl SurrealStore {
         Ok(days.into_iter().collect())
     }
 
-    /// Writes what recent segments say of some days; days come in order. `None` if it was to stop.
+    /// Writes what recent segments say of some days; days come in order. What it came to counts all
+    /// that was replaced, of other days too. `None` if it was to stop.
     async fn settle_pass(
         &self,
         settle: &Settle<'_>,
         recent: &[Arc<Head>],
         days: &[i64],
-        tended: &mut Tended,
-    ) -> Result<Option<Vec<(Head, Vec<u8>)>>, StoreError> {
+    ) -> Result<Option<(Vec<(Head, Vec<u8>)>, Tended)>, StoreError> {
+        let mut tended = Tended::default();
         let (Some(first), Some(last)) = (days.first(), days.last()) else {
-            return Ok(Some(Vec::new()));
+            return Ok(Some((Vec::new(), tended)));
         };
         let retention = self.history.retention();
         let history = self.lane_history(settle.lane).await?;
@@ -311,6 +325,7 @@ impl SurrealStore {
         let mut settling = Settling::new(to, part, next, before);
         let mut merge = self.merge::<SealedReading>(settle.lane, recent);
         let mut sums: Option<Sums> = None;
+        let mut gone: Option<(SeriesName, i64, bool)> = None;
         while let Some(reading) = merge.next().await? {
             if settle.stop.load(Ordering::Relaxed) {
                 return Ok(None);
@@ -320,7 +335,16 @@ impl SurrealStore {
                 continue;
             }
             let series = merge.series();
-            if expired(day, settle.passed, retention.of(&series.class)) {
+            let known = (gone.as_ref()).filter(|(of, on, _)| *on == day && of == series);
+            let is_gone = if let Some((.., gone)) = known {
+                *gone
+            } else {
+                let is = expired(day, settle.passed, retention.of(&series.class))
+                    || self.was_dropped(settle.lane, &history, series, day).await?;
+                gone = Some((series.clone(), day, is));
+                is
+            };
+            if is_gone {
                 tended.expired += 1;
                 continue;
             }
@@ -349,8 +373,35 @@ impl SurrealStore {
         if let Some(done) = sums.take() {
             settling.sums(done).await?;
         }
-        tended.replaced += merge.replaced();
-        settling.finish().await.map(Some)
+        tended.replaced = merge.replaced();
+        Ok(Some((settling.finish().await?, tended)))
+    }
+
+    /// Whether retention dropped the readings of a series on a day, as far as kept sums tell.
+    async fn was_dropped(
+        &self,
+        lane: &str,
+        history: &LaneHistory,
+        series: &SeriesName,
+        day: i64,
+    ) -> Result<bool, StoreError> {
+        if history.days(Level::Hours, day, day).next().is_none() {
+            return Ok(false);
+        }
+        let start = day.saturating_mul(DAY_US);
+        let wanted = Wanted {
+            twin: &series.twin,
+            telemetry: &series.telemetry,
+            life: Some(series.life),
+            ts: start..start.saturating_add(DAY_US),
+            before: u64::MAX,
+        };
+        let none = history.days(Level::Day, day, day).next().is_none();
+        match self.check_dropped(lane, history, day, none, &wanted).await {
+            Ok(()) => Ok(false),
+            Err(StoreError::Coarse { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -361,14 +412,14 @@ pub(super) fn is_over(day: i64, now: i64) -> bool {
         .saturating_add(GRACE_US)
 }
 
-/// Days in order, cut into what is settled in one pass.
-fn passes<'a>(mut days: &'a [i64], history: &LaneHistory) -> Vec<&'a [i64]> {
+/// Days in order, cut into what is settled in one pass, at most so many days.
+fn passes<'a>(mut days: &'a [i64], history: &LaneHistory, at_once: usize) -> Vec<&'a [i64]> {
     let mut passes = Vec::new();
     while !days.is_empty() {
         let (mut weight, mut count) = (0, 0);
         while let Some(day) = days.get(count) {
             weight += 1 + history.days(Level::Day, *day, *day).count();
-            if count > 0 && weight > MAX_DAYS {
+            if count > 0 && (weight > MAX_DAYS || count >= at_once) {
                 break;
             }
             count += 1;

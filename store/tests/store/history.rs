@@ -530,8 +530,121 @@ async fn retention_drops_whole_tables_and_keeps_sums_longer() {
     let tended = world.twin.tend().await.unwrap();
     assert_eq!((tended.expired, tended.settled), (1, 0));
     assert_eq!(world.tables("_day_").await, tables);
+    // Nor by a process that does not believe its clock yet: its sums would hide those of the whole day.
+    world
+        .record("rw:facility:1", "pm25", &[(START + 2, Value::Double(0.0))])
+        .await;
+    world.restart().await;
+    advance(DAY_US);
+    let tended = world.twin.tend().await.unwrap();
+    assert_eq!((tended.expired, tended.settled), (1, 0));
+    let again = world
+        .buckets("rw:facility:1", "pm25", START..START + DAY_US, HOUR_US)
+        .await;
+    assert_eq!(again, hours);
+    // What another series says late of that day is all there is of it.
+    world.create("rw:facility:2").await;
+    world
+        .record("rw:facility:2", "pm25", &[(START + 2, Value::Double(0.0))])
+        .await;
+    world.restart().await;
+    advance(DAY_US);
+    let tended = world.twin.tend().await.unwrap();
+    assert_eq!((tended.expired, tended.settled), (0, 1));
     let report = world.store.verify().await.unwrap();
     assert!(report.is_sound(), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_part_of_a_day_is_not_left_when_the_rest_of_it_goes() {
+    let settings = Settings {
+        retention: Retention {
+            readings: Some(3),
+            ..Retention::default()
+        },
+        // Two days a table.
+        segment_blocks: 2,
+        ..Settings::default()
+    };
+    let mut world = World::new(settings).await;
+    world.create("rw:facility:1").await;
+    let first = START / DAY_US;
+    for day in 0..3 {
+        set_clock((first + day + 1) * DAY_US - 1);
+        let mut said = minutes(first + day);
+        if day == 2 {
+            // Late, and so in the table of later days.
+            said.push((START + 7, Value::Double(1.0)));
+        }
+        world.record("rw:facility:1", "pm25", &said).await;
+        advance(HOUR_US);
+        world.tend().await;
+    }
+    assert_eq!(
+        world.tables("_day_").await,
+        ["_day_2026_11", "_day_2026_11_1"]
+    );
+    world.check().await;
+    // The first table's days have passed, the other's have not.
+    set_clock((first + 5) * DAY_US + HOUR_US);
+    world.believe().await;
+    world.believe().await;
+    assert_eq!(world.tables("_day_").await, ["_day_2026_11_1"]);
+    let view = world.twin.view();
+    let of = view.find("rw:facility:1").unwrap();
+    let day = START..START + DAY_US;
+    let found = world.twin.history(&view, of, "pm25", day, 10_000).await;
+    assert!(matches!(found, Err(StoreError::Coarse { .. })), "{found:?}");
+    let last = START + 2 * DAY_US;
+    let found = world.history("rw:facility:1", "pm25", last..last + DAY_US, 10_000);
+    assert_eq!(found.await, minutes(first + 2));
+}
+
+#[tokio::test]
+async fn a_twin_made_again_in_the_commit_that_deleted_it_has_no_history() {
+    let mut world = World::new(Settings::default()).await;
+    world.create("rw:facility:1").await;
+    advance(DAY_US - 1);
+    let said = minutes(START / DAY_US);
+    world.record("rw:facility:1", "pm25", &said[..100]).await;
+    world.tend().await;
+    world.record("rw:facility:1", "pm25", &said[100..]).await;
+    for settled in [false, true] {
+        let before = world.twin.view();
+        let again = vec![
+            Operation::Delete {
+                id: id("rw:facility:1"),
+                expect: None,
+                detach: true,
+            },
+            Operation::Upsert(Put {
+                id: id("rw:facility:1"),
+                class: "HealthFacility".into(),
+                set: Vec::new(),
+                geometry: None,
+                expect: None,
+            }),
+        ];
+        let commit = Commit {
+            principal: Principal::system("test"),
+            idempotency: None,
+            operations: again,
+        };
+        world.twin.commit(commit).await.unwrap();
+        let all = i64::MIN..i64::MAX;
+        let found = world.history("rw:facility:1", "pm25", all.clone(), usize::MAX);
+        assert_eq!(found.await, [], "settled: {settled}");
+        let sums = world.buckets("rw:facility:1", "pm25", all.clone(), HOUR_US);
+        assert_eq!(sums.await, [], "settled: {settled}");
+        // Who looked before it still sees what was.
+        let of = before.find("rw:facility:1").unwrap();
+        let was = world.twin.history(&before, of, "pm25", all, usize::MAX);
+        assert_eq!(was.await.unwrap().len(), said.len());
+        world.said.clear();
+        world.record("rw:facility:1", "pm25", &said).await;
+        advance(HOUR_US);
+        world.tend().await;
+    }
 }
 
 #[tokio::test]

@@ -44,10 +44,17 @@ const FOLLOWED: usize = 2_000;
 thread_local! {
     /// Each world has a thread, and so its own time.
     static NOW: AtomicI64 = const { AtomicI64::new(START) };
+    static STEADY: AtomicI64 = const { AtomicI64::new(0) };
 }
 
 fn now() -> i64 {
     NOW.with(|now| now.load(Ordering::Relaxed))
+}
+
+/// Without this, retention would never believe the clock.
+fn steady() -> Duration {
+    let steady = STEADY.with(|steady| steady.load(Ordering::Relaxed));
+    Duration::from_micros(steady.cast_unsigned())
 }
 
 pub(super) fn at(offset: u64) -> Position {
@@ -134,6 +141,7 @@ fn keep(limit: Limit) -> Keep {
 impl World {
     pub(super) async fn new(kind: Kind) -> Self {
         NOW.with(|now| now.store(START, Ordering::Relaxed));
+        STEADY.with(|steady| steady.store(0, Ordering::Relaxed));
         let ontology = ontology();
         let memory = (kind == Kind::Memory).then(|| MemoryStore::new(Arc::clone(&ontology)));
         let mut world = Self {
@@ -201,6 +209,7 @@ impl World {
         };
         let settings = twin_core::Settings {
             clock: now,
+            steady,
             tend_every: None,
             ..twin_core::Settings::default()
         };
@@ -242,6 +251,7 @@ impl World {
             Step::Wait => {}
             Step::Advance(by) => {
                 NOW.with(|now| now.fetch_add(by, Ordering::Relaxed));
+                STEADY.with(|steady| steady.fetch_add(by, Ordering::Relaxed));
                 self.nation.now = now();
                 if by > DAY_US / 4 {
                     // Nothing waits longer in a twin that runs.
