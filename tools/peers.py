@@ -1,6 +1,11 @@
-"""The same points and villages in PostGIS, asked by pgbench over its socket, beside `twin bench`.
+"""The same work by programs that many use, beside `twin bench`, in one run.
 
-The twin is asked in its process, which spares it a round trip: `SELECT 1` says what one costs.
+Questions of space: the same points and villages in PostGIS, asked by pgbench over its socket. The twin is
+asked in its process, which spares it a round trip: `SELECT 1` says what one costs.
+
+Readings: the same load (`twin bench --broker`) into Mosquitto with persistence, which acknowledges a
+message before it is on disk, and a consumer that writes them into PostgreSQL in batches: `mosquitto_sub`
+read by this script. What counts is when the last reading is committed there.
 """
 
 import glob
@@ -9,10 +14,14 @@ import math
 import os
 import pwd
 import shutil
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 import geopandas
 
@@ -107,17 +116,111 @@ class Postgres:
         return sorted(times)[len(times) // 2] / 1e6
 
 
-def twin(binary, data, figure):
-    """The twin's median, in seconds."""
+class Mosquitto:
+    """A broker, and a consumer that copies what it hears into the table `reading`."""
+
+    BATCH = 5_000
+    IDLE = 0.02
+
+    def __init__(self, folder, postgres):
+        self.postgres = postgres
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        store = os.path.join(folder, "mosquitto")
+        os.mkdir(store)
+        config = os.path.join(store, "mosquitto.conf")
+        with open(config, "w") as file:
+            # Without the last two lines it drops what its consumer cannot take at once.
+            file.write(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\n"
+                       f"persistence true\npersistence_location {store}/\nlog_dest none\n"
+                       "max_queued_messages 0\nmax_inflight_messages 1000\n")
+        self.broker = subprocess.Popen([program("mosquitto", "/usr/sbin"), "-c", config])
+        deadline = time.monotonic() + 10
+        while socket.socket().connect_ex(("127.0.0.1", self.port)) != 0:
+            if time.monotonic() > deadline:
+                sys.exit("peers.py: mosquitto does not listen")
+            time.sleep(0.05)
+        self.heard = subprocess.Popen(
+            [program("mosquitto_sub"), "-p", str(self.port), "-q", "1", "-c", "-i", "consumer",
+             "-t", "twin/#", "-F", "%t %p"], stdout=subprocess.PIPE)
+        self.stored = 0
+        self.first = None
+        self.last = 0.0
+        self.thread = threading.Thread(target=self.consume, daemon=True)
+        self.thread.start()
+        time.sleep(1)  # Until it has subscribed.
+
+    def consume(self):
+        out, rest = self.heard.stdout.fileno(), b""
+        rows = []
+        while True:
+            ready = select.select([out], [], [], self.IDLE)[0]
+            if ready:
+                self.first = self.first or time.monotonic()
+                read = os.read(out, 1 << 20)
+                if not read:
+                    return
+                *lines, rest = (rest + read).split(b"\n")
+                for line in lines:
+                    topic, payload = line.split(b" ", 1)
+                    device = topic.split(b"/")[2].decode()
+                    messages = json.loads(payload)
+                    for message in messages if isinstance(messages, list) else [messages]:
+                        for name, value in message["values"].items():
+                            rows.append(f"{device}\t{name}\t{message['ts']!r}\t{value!r}\n")
+            if rows and (len(rows) >= self.BATCH or not ready):
+                self.postgres.copy("reading", rows)
+                self.stored += len(rows)
+                self.last = time.monotonic()
+                rows = []
+
+    def stop(self):
+        for process in (self.heard, self.broker):
+            process.terminate()
+            process.wait()
+
+
+def program(name, *folders):
+    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *folders]))
+    return found or sys.exit(f"peers.py: {name} is not installed: apt-get install mosquitto mosquitto-clients")
+
+
+def bench(binary, data, *arguments):
+    """What `twin bench` prints, by figure."""
     with tempfile.TemporaryDirectory(prefix=".peers-", dir=".") as folder:
         said = subprocess.run(
-            [binary, "--json", "bench", "--only", figure, "--data", data, "--dir",
+            [binary, "--json", "bench", *arguments, "--data", data, "--dir",
              os.path.join(folder, "twin")], check=True, text=True, stdout=subprocess.PIPE).stdout
-    for line in said.splitlines():
-        line = json.loads(line)
-        if line["name"] == figure:
-            return line["twin"]["median"]
-    sys.exit(f"peers.py: twin bench printed no {figure}")
+    return {line["name"]: line["twin"]["median"] for line in map(json.loads, said.splitlines())}
+
+
+def readings(binary, data, folder, postgres):
+    """Readings a second until durable, and acknowledgements, of both sides."""
+    postgres.psql("CREATE TABLE reading (device text, name text, ts double precision, value double precision)")
+    mosquitto = Mosquitto(folder, postgres)
+    try:
+        print(f"{'':20} {'twin':>14} {'Mosquitto':>14} {'into PostgreSQL':>16} {'times':>8}")
+        for name in ("readings", "ahead", "packs"):
+            ours = bench(binary, data, "--only", name)
+            before, mosquitto.first = mosquitto.stored, None
+            theirs = bench(binary, data, "--only", name, "--runs", "1", "--seconds", "10",
+                           "--broker", f"127.0.0.1:{mosquitto.port}")
+            # It has everything once nothing came for a while.
+            while time.monotonic() - mosquitto.last < 3:
+                time.sleep(0.1)
+            stored = (mosquitto.stored - before) / (mosquitto.last - mosquitto.first)
+            print(f"{name:20} {ours[name]:12,.0f}/s {theirs[name]:12,.0f}/s {stored:14,.0f}/s"
+                  f" {ours[name] / stored:7.2f}x")
+            p99 = name + "-p99"
+            print(f"{p99:20} {ours[p99] * 1e3:11.2f} ms {theirs[p99] * 1e3:11.2f} ms  the twin at half of its rate")
+    finally:
+        mosquitto.stop()
+
+
+def twin(binary, data, figure):
+    """The twin's median, in seconds."""
+    return bench(binary, data, "--only", figure)[figure]
 
 
 def main():
@@ -150,6 +253,7 @@ def main():
             for name, statement in questions:
                 ours, theirs = twin(sys.argv[1], data, name), postgres.ask(name, statement)
                 print(f"{name:20} {ours * 1e6:9.1f} us {theirs * 1e6:9.1f} us {theirs / ours:7.1f}x")
+            readings(sys.argv[1], data, folder, postgres)
         finally:
             postgres.stop()
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Questions of space beside PostGIS, in one run: peers.sh BINARY. PostGIS listens on a socket in a
-# temporary folder only; both end with this script. Wants: apt-get install postgresql-15-postgis-3
+# The same work by PostGIS and by Mosquitto with PostgreSQL, in one run: peers.sh BINARY. They listen on a
+# socket in a temporary folder and on loopback only, and end with this script.
+# Wants: apt-get install postgresql-15-postgis-3 mosquitto mosquitto-clients
 set -eu
 . "$(dirname "$0")/env.sh"
 tools/setup.sh test

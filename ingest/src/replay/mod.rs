@@ -50,6 +50,8 @@ pub struct Load {
     pub telemetry: String,
     /// Time of the first reading, microseconds since 1970.
     pub start: i64,
+    /// Between two publishes of a connection; `None`: as soon as there is room for one.
+    pub every: Option<Duration>,
 }
 
 /// What became of a replay.
@@ -186,7 +188,14 @@ async fn load_one(target: &Target, load: &Load, connection: usize) -> Result<Rep
     let topic = topic(target, device);
     let mut client = Client::connect(target, &format!("load-{connection}")).await?;
     let mut payload = String::new();
+    // Connections take turns, so that a paced load is even.
+    let phase = |every: Duration| every.mul_f64(connection as f64 / load.connections as f64);
+    let mut due = load.every.map(|every| Instant::now() + phase(every));
     for publish in 0..load.publishes {
+        if let (Some(due), Some(every)) = (&mut due, load.every) {
+            client.wait_until(*due).await?;
+            *due += every;
+        }
         payload.clear();
         for i in 0..load.pack {
             // Every reading of every connection has a time of its own.

@@ -132,6 +132,7 @@ async fn a_load_has_a_time_for_every_reading() {
         devices: vec![station()],
         telemetry: "pm25".to_owned(),
         start: 1_700_000_000_000_000,
+        every: None,
     };
     let report = load(&target, &load_of).await.unwrap();
     assert_eq!((report.acknowledged, report.readings), (60, 300));
@@ -146,6 +147,15 @@ async fn a_load_has_a_time_for_every_reading() {
     };
     assert_eq!(load(&target, &single).await.unwrap().acknowledged, 3);
     assert_eq!(counters.accepted(), 63);
+    // Paced, three publishes take two waits at least.
+    let every = Duration::from_millis(50);
+    let paced = Load {
+        every: Some(every),
+        ..single
+    };
+    let report = load(&target, &paced).await.unwrap();
+    assert_eq!(report.acknowledged, 3);
+    assert!(report.elapsed >= 2 * every, "{:?}", report.elapsed);
 }
 
 #[tokio::test]

@@ -149,6 +149,18 @@ pub(crate) static READINGS_P99: Figure = figure(
     Unit::Seconds,
     Some(40.0 * MILLI),
 );
+pub(crate) static AHEAD: Figure = figure(
+    "ahead",
+    "readings/s, 20 messages in flight",
+    Unit::Rate,
+    Some(200_000.0),
+);
+pub(crate) static AHEAD_P99: Figure = figure(
+    "ahead-p99",
+    "their acknowledgement, p99",
+    Unit::Seconds,
+    None,
+);
 pub(crate) static PACKS: Figure = figure(
     "packs",
     "readings/s, packs of 50, QoS 1",
@@ -250,7 +262,7 @@ pub(crate) static YEAR_BACK: Figure =
 pub(crate) static YEAR_MEMORY: Figure = figure("year-memory", "most memory", Unit::Bytes, None);
 
 /// All figures, in the order of printing.
-pub(crate) static ALL: [&Figure; 41] = [
+pub(crate) static ALL: [&Figure; 43] = [
     &MEMORY,
     &RADIUS_MILLION,
     &NEAREST_MILLION,
@@ -270,6 +282,8 @@ pub(crate) static ALL: [&Figure; 41] = [
     &COMMIT_MANY_P99,
     &READINGS,
     &READINGS_P99,
+    &AHEAD,
+    &AHEAD_P99,
     &PACKS,
     &PACKS_P99,
     &IMPORT,

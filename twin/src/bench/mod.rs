@@ -23,6 +23,7 @@ mod synthetic;
 mod web;
 mod year;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,6 +49,9 @@ pub(crate) struct What {
     /// Only figures whose name holds this word; `year` takes minutes to hours and runs only by name
     #[arg(long, value_name = "WORD")]
     only: Option<String>,
+    /// Send the loads of `readings`, `ahead` and `packs` to this MQTT broker instead, and measure no more
+    #[arg(long, value_name = "ADDRESS")]
+    broker: Option<SocketAddr>,
     #[command(flatten)]
     year: year::Size,
 }
@@ -124,7 +128,9 @@ pub(crate) async fn run(config: Config, what: &What, json: bool) -> Result<ExitC
     };
     bench.output.head(&bench.config, bench.runs, what.seconds);
     let measured = async {
-        if what.is_year() {
+        if let Some(broker) = what.broker {
+            readings::elsewhere(&bench, broker).await
+        } else if what.is_year() {
             year::all(&bench, what.year).await
         } else {
             measure(&bench).await

@@ -1,8 +1,10 @@
-//! Readings through the MQTT door: real clients over TCP, `QoS` 1, acknowledged after the commit.
+//! Readings through the MQTT door: real clients over TCP, `QoS` 1, acknowledged after the commit; or the
+//! same load sent to another broker.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ingest::replay::{self, Load, Report, Target};
 use ingest::{Server, TwinRecorder};
@@ -17,70 +19,133 @@ use super::stage::Stage;
 use super::synthetic::{self, LEVEL, SENSOR};
 use crate::failure::Failure;
 
-const CONNECTIONS: usize = 200;
+/// Connections with single messages, and with packs.
+const SINGLES: usize = 1_000;
+const PACKERS: usize = 200;
 const PACK: usize = 50;
+/// Messages of a connection that wait for their acknowledgement where it does not wait for each.
+const AHEAD: u16 = 20;
 /// Publishes of each connection before anything is measured.
 const WARM_UP: u64 = 20;
 /// Time of the first reading.
 const START: i64 = 1_700_000_000_000_000;
 
-/// Single messages, then packs.
+/// One way to publish.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    connections: usize,
+    in_flight: u16,
+    pack: usize,
+    /// The rate, and the time of an acknowledgement at half of it.
+    figures: [&'static Figure; 2],
+}
+
+const WAYS: [Way; 3] = [
+    Way {
+        connections: SINGLES,
+        in_flight: 1,
+        pack: 1,
+        figures: [&figure::READINGS, &figure::READINGS_P99],
+    },
+    Way {
+        connections: SINGLES,
+        in_flight: AHEAD,
+        pack: 1,
+        figures: [&figure::AHEAD, &figure::AHEAD_P99],
+    },
+    Way {
+        connections: PACKERS,
+        in_flight: 1,
+        pack: PACK,
+        figures: [&figure::PACKS, &figure::PACKS_P99],
+    },
+];
+
+impl Way {
+    /// Publishes of each connection in a run. A load is told how many, so the rate of the one before
+    /// decides how long it takes.
+    fn each(self, bench: &Bench, rate: f64) -> u64 {
+        let publishes = rate / self.pack as f64 * bench.run_for.as_secs_f64();
+        let each = (publishes / self.connections as f64).ceil() as u64;
+        each.max(1)
+    }
+
+    fn data(self) -> String {
+        let Self {
+            connections,
+            in_flight,
+            pack,
+            ..
+        } = self;
+        let statement = if pack == 1 {
+            "a CREATE each".to_owned()
+        } else {
+            format!("an INSERT of {pack} each")
+        };
+        format!(
+            "{connections} MQTT 3.1.1 connections over TCP, a device each, {in_flight} in flight, \
+             {pack} a message; SurrealDB: {connections} tasks in process, {statement}"
+        )
+    }
+}
+
+/// All ways, one after another.
 pub(crate) async fn all(bench: &Bench, stage: &Stage) -> Result<(), Failure> {
-    let single = [&figure::READINGS, &figure::READINGS_P99];
-    let packs = [&figure::PACKS, &figure::PACKS_P99];
-    let [single_wanted, packs_wanted] = [&single, &packs].map(|figures| bench.wants_any(figures));
-    if !single_wanted && !packs_wanted {
+    if !WAYS.iter().any(|way| bench.wants_any(&way.figures)) {
         return Ok(());
     }
     let devices = register(stage).await?;
     let door = Door::open(stage, devices).await?;
-    if single_wanted {
-        let data = format!(
-            "{CONNECTIONS} MQTT 3.1.1 connections over TCP, a device each, one message in flight; \
-             SurrealDB: {CONNECTIONS} tasks in process, one CREATE each"
-        );
-        side_by_side(bench, stage, &door, 1, &single, &data).await?;
-    }
-    if packs_wanted {
-        let data = format!(
-            "{CONNECTIONS} connections, one pack in flight; SurrealDB: {CONNECTIONS} tasks in \
-             process, an INSERT of {PACK} each"
-        );
-        side_by_side(bench, stage, &door, PACK, &packs, &data).await?;
+    for way in WAYS {
+        if bench.wants_any(&way.figures) {
+            side_by_side(bench, stage, &door, way).await?;
+        }
     }
     door.close().await
 }
 
-async fn side_by_side(
-    bench: &Bench,
-    stage: &Stage,
-    door: &Door,
-    pack: usize,
-    [rate, p99]: &[&'static Figure; 2],
-    data: &str,
-) -> Result<(), Failure> {
-    let mut last = door.publish(WARM_UP, pack).await?;
-    let (mut ours, mut ours_p99) = (Vec::new(), Vec::new());
-    let (mut alone, mut alone_p99) = (Vec::new(), Vec::new());
-    for _ in 0..bench.runs {
-        // A load is told how many publishes, so the last one's rate decides how long it takes.
-        let publishes = last.rate / pack as f64 * bench.run_for.as_secs_f64();
-        let each = (publishes / CONNECTIONS as f64).ceil() as u64;
-        last = door.publish(each.max(1), pack).await?;
-        ours.push(last.rate);
-        ours_p99.push(last.p99);
-        let done = record_alone(bench, stage, pack).await?;
-        alone.push(done.rate() * pack as f64);
-        alone_p99.push(done.quantile(0.99));
+/// The same loads, sent to another broker: nothing of ours is measured but who publishes.
+pub(crate) async fn elsewhere(bench: &Bench, broker: SocketAddr) -> Result<(), Failure> {
+    let door = Door::elsewhere(bench, broker)?;
+    for way in WAYS {
+        let [rate, p99] = way.figures;
+        if bench.wants_any(&way.figures) {
+            let mut last = door.publish(way, WARM_UP, None).await?;
+            let (mut rates, mut p99s) = (Vec::new(), Vec::new());
+            for _ in 0..bench.runs {
+                last = door.publish(way, way.each(bench, last.rate), None).await?;
+                rates.push(last.rate);
+                p99s.push(last.p99);
+            }
+            bench.show(rate, &format!("to {broker}: {}", way.data()), &rates, &[]);
+            bench.show(p99, "publish to PUBACK at that rate", &p99s, &[]);
+        }
     }
-    bench.show(rate, data, &ours, &alone);
-    bench.show(p99, "publish to PUBACK at that load", &ours_p99, &alone_p99);
     Ok(())
 }
 
+async fn side_by_side(bench: &Bench, stage: &Stage, door: &Door, way: Way) -> Result<(), Failure> {
+    let (ours, ours_p99) = door.runs(bench, way).await?;
+    let (mut alone, mut alone_p99) = (Vec::new(), Vec::new());
+    for _ in 0..bench.runs {
+        let done = record_alone(bench, stage, way).await?;
+        alone.push(done.rate() * way.pack as f64);
+        alone_p99.push(done.quantile(0.99));
+    }
+    let [rate, p99] = way.figures;
+    bench.show(rate, &way.data(), &ours, &alone);
+    let data = "publish to PUBACK at half of that rate; SurrealDB at its whole rate";
+    bench.show(p99, data, &ours_p99, &alone_p99);
+    Ok(())
+}
+
+fn devices() -> Result<Vec<TwinId>, Failure> {
+    let ids = (0..SINGLES).map(|number| synthetic::id(&format!("bench:sensor:{number}")));
+    ids.collect()
+}
+
 async fn register(stage: &Stage) -> Result<Vec<TwinId>, Failure> {
-    let ids = (0..CONNECTIONS).map(|number| synthetic::id(&format!("bench:sensor:{number}")));
-    let ids: Vec<_> = ids.collect::<Result<_, _>>()?;
+    let ids = devices()?;
     let sensor = |id: &TwinId| {
         Operation::Upsert(Put {
             id: id.clone(),
@@ -96,14 +161,14 @@ async fn register(stage: &Stage) -> Result<Vec<TwinId>, Failure> {
     Ok(ids)
 }
 
-/// The MQTT service on a port of its own.
+/// An MQTT service.
 struct Door {
     target: Target,
     devices: Vec<TwinId>,
     /// Time of the next load's first reading: none comes twice.
     start: AtomicI64,
-    stop: oneshot::Sender<()>,
-    server: tokio::task::JoinHandle<()>,
+    /// Ours, on a port of its own.
+    served: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
 }
 
 /// What a load reached.
@@ -121,7 +186,7 @@ impl Door {
         };
         let recorder = TwinRecorder::new(stage.nation.twin.clone())
             .map_err(|error| Failure::failed(error.to_string()))?;
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(address, config, Arc::new(recorder))
             .await
             .map_err(|error| Failure::failed(error.to_string()))?;
@@ -141,24 +206,64 @@ impl Door {
             target,
             devices,
             start: AtomicI64::new(START),
-            stop,
-            server,
+            served: Some((stop, server)),
         })
     }
 
-    async fn publish(&self, each: u64, pack: usize) -> Result<Published, Failure> {
-        let readings = each * pack as u64 * CONNECTIONS as u64;
+    fn elsewhere(bench: &Bench, addr: SocketAddr) -> Result<Self, Failure> {
+        Ok(Self {
+            target: Target {
+                addr,
+                realm: bench.config.twin.realm.as_str().into(),
+                v5: false,
+                at_least_once: true,
+                in_flight: 1,
+            },
+            devices: devices()?,
+            start: AtomicI64::new(START),
+            served: None,
+        })
+    }
+
+    /// Rates, and the 99th percentiles of acknowledgements at half of each.
+    async fn runs(&self, bench: &Bench, way: Way) -> Result<(Vec<f64>, Vec<f64>), Failure> {
+        let mut last = self.publish(way, WARM_UP, None).await?.rate;
+        let (mut rates, mut p99s) = (Vec::new(), Vec::new());
+        for _ in 0..bench.runs {
+            let each = way.each(bench, last);
+            last = self.publish(way, each, None).await?.rate;
+            rates.push(last);
+            let messages = last / way.pack as f64 / 2.0;
+            let every = Duration::from_secs_f64(way.connections as f64 / messages);
+            let half = self.publish(way, (each / 2).max(2), Some(every)).await?;
+            p99s.push(half.p99);
+        }
+        Ok((rates, p99s))
+    }
+
+    async fn publish(
+        &self,
+        way: Way,
+        each: u64,
+        every: Option<Duration>,
+    ) -> Result<Published, Failure> {
+        let readings = each * way.pack as u64 * way.connections as u64;
         let load = Load {
-            connections: CONNECTIONS,
+            connections: way.connections,
             publishes: each,
-            pack,
+            pack: way.pack,
             devices: self.devices.clone(),
             telemetry: LEVEL.to_owned(),
             start: self.start.fetch_add(readings.cast_signed(), Relaxed),
+            every,
+        };
+        let target = Target {
+            in_flight: way.in_flight,
+            ..self.target.clone()
         };
         // From before the first CONNECT: what the connections cost is in the rate.
         let begun = Instant::now();
-        let report = replay::load(&self.target, &load)
+        let report = replay::load(&target, &load)
             .await
             .map_err(|error| Failure::failed(error.to_string()))?;
         let elapsed = begun.elapsed().as_secs_f64();
@@ -180,16 +285,20 @@ impl Door {
     }
 
     async fn close(self) -> Result<(), Failure> {
+        let Some((stop, server)) = self.served else {
+            return Ok(());
+        };
         // An error says that the server is gone already, which joining it shows.
-        let _gone = self.stop.send(());
-        let ended = self.server.await;
+        let _gone = stop.send(());
+        let ended = server.await;
         ended.map_err(|error| Failure::failed(format!("the MQTT server ended: {error}")))
     }
 }
 
-async fn record_alone(bench: &Bench, stage: &Stage, pack: usize) -> Result<Done, Failure> {
+async fn record_alone(bench: &Bench, stage: &Stage, way: Way) -> Result<Done, Failure> {
     static NEXT: AtomicI64 = AtomicI64::new(START);
     let peer = Arc::clone(&stage.peer);
+    let pack = way.pack;
     let work = move |worker: usize, _| {
         let peer = Arc::clone(&peer);
         async move {
@@ -210,5 +319,5 @@ async fn record_alone(bench: &Bench, stage: &Stage, pack: usize) -> Result<Done,
             Ok(())
         }
     };
-    loops(CONNECTIONS, bench.run_for, work).await
+    loops(way.connections, bench.run_for, work).await
 }

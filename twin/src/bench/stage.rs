@@ -25,7 +25,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// What is measured on it.
-    pub(crate) const FIGURES: [&'static Figure; 19] = [
+    pub(crate) const FIGURES: [&'static Figure; 21] = [
         &figure::BULK,
         &figure::MEMORY,
         &figure::RESTART,
@@ -43,6 +43,8 @@ impl Stage {
         &figure::COMMIT_MANY_P99,
         &figure::READINGS,
         &figure::READINGS_P99,
+        &figure::AHEAD,
+        &figure::AHEAD_P99,
         &figure::PACKS,
         &figure::PACKS_P99,
     ];
