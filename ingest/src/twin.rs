@@ -305,6 +305,16 @@ mod tests {
                 },
                 "MAX_LETTER_BYTES",
             ),
+            (
+                DeadLetter {
+                    reason: Reason::ForeignDevice.name().into(),
+                    ..letter(
+                        "twin/rw/s:1/telemetry",
+                        r#"{"schema_version": 1, "values": {"pm25": 666}}"#,
+                    )
+                },
+                "another one",
+            ),
         ] {
             let refused = retry.take(&letter).await.unwrap_err();
             assert!(refused.to_string().contains(part), "{refused}");
@@ -335,6 +345,22 @@ mod tests {
             r#"{"schema_version": 1, "ts": 900, "values": {"pm25": 4.5}}"#,
         );
         retry.take(&early).await.unwrap();
+        // What has no time in a pack that was too early keeps the one at which it came.
+        let pack = letter(
+            topic,
+            r#"[{"schema_version": 1, "ts": 901, "values": {"pm25": 5.5}},
+                {"schema_version": 1, "values": {"pm25": 6.5}}]"#,
+        );
+        for _ in 0..2 {
+            retry.take(&pack).await.unwrap();
+        }
+        let view = twin.view();
+        let all = view.find("s:2").unwrap();
+        let all = twin
+            .history(&view, all, "pm25", i64::MIN..i64::MAX, 9)
+            .await;
+        let times: Vec<_> = all.unwrap().iter().map(|past| past.ts).collect();
+        assert_eq!(times, [7_000_000, 900_000_000, 901_000_000]);
         assert!(store.dead_letters().is_empty());
     }
 }

@@ -183,6 +183,18 @@ async fn refused_payloads_are_acknowledged_kept_and_counted() {
     assert_eq!(rig.fake.letters().len(), cases.len());
     assert_eq!(rig.fake.recorded(), 0);
     assert_eq!(rig.counters.messages(), cases.len() as u64);
+    // Of those that come together each has a time of its own, for readings that have none.
+    let unknown = telemetry("rw:station:404");
+    let together = 100..150;
+    for packet_id in together.clone() {
+        peer.publish(packet_id, &unknown, r#"{"pm25":1}"#).await;
+    }
+    for packet_id in together.clone() {
+        assert_eq!(peer.acknowledged().await, (packet_id, 0));
+    }
+    let letters = rig.fake.letters();
+    let times: std::collections::BTreeSet<_> = letters.iter().map(|letter| letter.at).collect();
+    assert_eq!(times.len(), cases.len() + together.len());
 }
 
 #[tokio::test]
