@@ -410,7 +410,14 @@ fn a_day_of_load_loses_nothing_and_leaves_memory_flat() {
     register_stations(&dir, load.devices);
     let start = Start::serve().dir(&dir);
     let tend = TEND.as_secs().to_string();
-    let mut twin = start.env("TWIN_HISTORY__TEND_SECS", &tend).ready();
+    // Caches that are full within minutes: what fills a larger one for hours looks like what grows
+    // without end.
+    let mut twin = start
+        .env("TWIN_HISTORY__TEND_SECS", &tend)
+        .env("TWIN_STORE__BLOCK_CACHE_MIB", "32")
+        .env("TWIN_STORE__WRITE_BUFFER_MIB", "16")
+        .env("TWIN_STORE__WRITE_BUFFERS", "2")
+        .ready();
     let first = twin.graphql("{ position }", json!({})).position();
     let shared = Arc::new(Shared {
         http: twin.http().to_owned(),

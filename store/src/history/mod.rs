@@ -40,7 +40,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use surrealdb::types::{Array, RecordId, RecordIdKey, Value, Variables};
-use twin_core::history::{DAY_US, Settle, Tend, Tended};
+use twin_core::history::{Bucket, DAY_US, Settle, Tend, Tended};
 use twin_core::store::StoreError;
 
 use self::heads::{Head, LaneHistory, Place};
@@ -54,6 +54,9 @@ use crate::tables::{LANE, SEGMENT, WATERMARK};
 const MAX_CONFLICTS: usize = 8;
 /// Entries of indexes that are kept in memory; all are forgotten when there are more.
 const MAX_ENTRIES: usize = 500_000;
+/// Rows of sums that are kept in memory, some 50 bytes each; all are forgotten when there are more.
+const MAX_SUMS: usize = 1_000_000;
+
 /// How long readings are kept, in days. Tables cover months (hours: years) and are dropped whole, so
 /// what is in them may stay that much longer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,6 +99,9 @@ struct Step {
 /// The index of a segment, and which one it is of.
 type Indexes = HashMap<(Arc<str>, Place), Arc<Vec<Entry>>>;
 
+/// A block of sums, and which one it is.
+type SumBlocks = HashMap<(Arc<str>, Place, u64), Arc<Block<Bucket>>>;
+
 /// What this process knows of history.
 #[derive(Debug, Default)]
 pub(crate) struct History {
@@ -111,6 +117,7 @@ pub(crate) struct History {
     /// Blocks that stand in each table, at least.
     filled: Mutex<HashMap<Arc<str>, u64>>,
     indexes: Mutex<(usize, Indexes)>,
+    sums: Mutex<(usize, SumBlocks)>,
     retention: RwLock<Retention>,
     /// Blocks of a segment, and of a table, after which another is begun.
     segment_blocks: u64,
@@ -184,6 +191,21 @@ impl History {
     fn index(&self, key: &(Arc<str>, Place)) -> Option<Arc<Vec<Entry>>> {
         let indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
         indexes.1.get(key).cloned()
+    }
+
+    fn sums(&self, key: &(Arc<str>, Place, u64)) -> Option<Arc<Block<Bucket>>> {
+        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.1.get(key).cloned()
+    }
+
+    fn remember_sums(&self, key: (Arc<str>, Place, u64), block: &Arc<Block<Bucket>>) {
+        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.0 += block.rows.len();
+        if sums.0 > MAX_SUMS {
+            sums.1.clear();
+            sums.0 = block.rows.len();
+        }
+        sums.1.insert(key, Arc::clone(block));
     }
 
     fn remember(&self, key: (Arc<str>, Place), index: &Arc<Vec<Entry>>) {
@@ -533,6 +555,9 @@ impl SurrealStore {
         lane: &str,
         wanted: &[(&Head, u64)],
     ) -> Result<Vec<Block<R>>, StoreError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
         let ids = wanted.iter().map(|(head, number)| {
             let key = head.place.key(lane, Some(*number));
             Value::RecordId(RecordId::new(&*head.table, key))

@@ -41,18 +41,14 @@ pub(super) struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     /// Those of a block.
-    fn rows<R: Row>(&self, block: Block<R>) -> impl Iterator<Item = R> {
-        let mut rows = block.rows.into_iter();
-        let mut runs = block.runs.into_iter();
-        let runs = std::iter::from_fn(move || {
-            let (series, count) = runs.next()?;
-            let is = *series.twin == *self.twin
+    fn rows<'b, R: Row + Clone>(&'b self, block: &'b Block<R>) -> impl Iterator<Item = R> + 'b {
+        let runs = block.series().filter(|(series, _)| {
+            *series.twin == *self.twin
                 && *series.telemetry == *self.telemetry
-                && self.life.is_none_or(|life| series.life == life);
-            let run = rows.by_ref().take(count).collect::<Vec<_>>();
-            Some(if is { run } else { Vec::new() })
+                && self.life.is_none_or(|life| series.life == life)
         });
-        runs.flatten().filter(|row| self.ts.contains(&row.ts()))
+        let rows = runs.flat_map(|(_, rows)| rows);
+        rows.filter(|row| self.ts.contains(&row.ts())).cloned()
     }
 
     fn of(series: &'a Series<'_>, born: u64) -> Self {
@@ -213,7 +209,7 @@ impl SurrealStore {
     }
 
     /// The rows of a segment that are wanted.
-    async fn wanted<R: Row>(
+    async fn wanted<R: Row + Clone>(
         &self,
         lane: &str,
         head: &Arc<Head>,
@@ -224,12 +220,33 @@ impl SurrealStore {
     }
 
     /// The rows of some segments that are wanted, for each segment.
-    async fn wanted_of<R: Row>(
+    async fn wanted_of<R: Row + Clone>(
         &self,
         lane: &str,
         heads: &[&Arc<Head>],
         wanted: &Wanted<'_>,
     ) -> Result<Vec<Vec<R>>, StoreError> {
+        let blocks = self.blocks_that_hold(lane, heads, wanted).await?;
+        let mut rows: Vec<Vec<R>> = heads.iter().map(|_| Vec::new()).collect();
+        for some in blocks.chunks(BLOCKS_AT_ONCE) {
+            let ids: Vec<(&Head, u64)> = (some.iter())
+                .map(|(of, number)| (&**heads[*of], *number))
+                .collect();
+            let read = self.blocks_of::<R>(lane, &ids).await?;
+            for ((of, _), block) in some.iter().zip(&read) {
+                rows[*of].extend(wanted.rows(block));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Blocks of some segments that may hold what is wanted: which segment, and the block's number.
+    async fn blocks_that_hold(
+        &self,
+        lane: &str,
+        heads: &[&Arc<Head>],
+        wanted: &Wanted<'_>,
+    ) -> Result<Vec<(usize, u64)>, StoreError> {
         let Range { start, end } = wanted.ts;
         let mut blocks: Vec<(usize, u64)> = Vec::new();
         for (of, head) in heads.iter().enumerate() {
@@ -243,17 +260,7 @@ impl SurrealStore {
             });
             blocks.extend(numbers.map(|(_, number)| (of, number)));
         }
-        let mut rows: Vec<Vec<R>> = heads.iter().map(|_| Vec::new()).collect();
-        for some in blocks.chunks(BLOCKS_AT_ONCE) {
-            let ids: Vec<(&Head, u64)> = (some.iter())
-                .map(|(of, number)| (&**heads[*of], *number))
-                .collect();
-            let read = self.blocks_of::<R>(lane, &ids).await?;
-            for ((of, _), block) in some.iter().zip(read) {
-                rows[*of].extend(wanted.rows(block));
-            }
-        }
-        Ok(rows)
+        Ok(blocks)
     }
 
     pub(crate) async fn summed(
@@ -378,22 +385,56 @@ impl SurrealStore {
         wanted: &Wanted<'_>,
     ) -> Result<BTreeMap<i64, Vec<Bucket>>, StoreError> {
         let mut found: BTreeMap<i64, (u64, Vec<Bucket>)> = BTreeMap::new();
-        let rows = self.wanted_of::<Bucket>(lane, heads, wanted).await?;
-        for (head, sums) in heads.iter().zip(rows) {
-            if sums.is_empty() {
-                continue;
+        let blocks = self.blocks_that_hold(lane, heads, wanted).await?;
+        for some in blocks.chunks(BLOCKS_AT_ONCE) {
+            let ids: Vec<(&Head, u64)> = (some.iter())
+                .map(|(of, number)| (&**heads[*of], *number))
+                .collect();
+            for ((head, _), block) in ids.iter().zip(self.sum_blocks(lane, &ids).await?) {
+                let mut sums = wanted.rows(&block).peekable();
+                if sums.peek().is_none() {
+                    continue;
+                }
+                let Place { day, part, .. } = head.place;
+                let (of, known) = found.entry(day).or_default();
+                if *of != part {
+                    (*of, *known) = (part, Vec::new());
+                }
+                known.extend(sums);
             }
-            let Place { day, part, .. } = head.place;
-            let (of, known) = found.entry(day).or_default();
-            if *of != part {
-                (*of, *known) = (part, Vec::new());
-            }
-            known.extend(sums);
         }
         Ok(found
             .into_iter()
             .map(|(day, (_, sums))| (day, sums))
             .collect())
+    }
+
+    /// Blocks of sums, of those asked for before from memory: each holds many series, and whoever asks
+    /// for one often asks for its neighbours.
+    async fn sum_blocks(
+        &self,
+        lane: &str,
+        wanted: &[(&Head, u64)],
+    ) -> Result<Vec<Arc<Block<Bucket>>>, StoreError> {
+        let key = |(head, number): &(&Head, u64)| (Arc::from(lane), head.place, *number);
+        let mut blocks: Vec<_> = (wanted.iter())
+            .map(|block| self.history.sums(&key(block)))
+            .collect();
+        let known = blocks.iter().zip(wanted);
+        let missing: Vec<_> = known
+            .filter(|(known, _)| known.is_none())
+            .map(|(_, block)| *block)
+            .collect();
+        let mut read = self.blocks_of(lane, &missing).await?.into_iter();
+        for (known, block) in blocks.iter_mut().zip(wanted) {
+            if known.is_none() {
+                *known = read.next().map(Arc::new);
+                if let Some(read) = known {
+                    self.history.remember_sums(key(block), read);
+                }
+            }
+        }
+        Ok(blocks.into_iter().flatten().collect())
     }
 
     /// The values of a series on a day that were settled, by time; `None` for what is no number.
