@@ -232,6 +232,10 @@ impl Builder<'_> {
                 let shape = self.shape(from)?;
                 if shape.is_none() {
                     self.warn(id, "no geometry", "it has no geometry".to_owned());
+                } else if *from == GeometryFrom::Feature
+                    && let Some(RawGeometry::Part { kind, reason, .. }) = &self.feature.geometry
+                {
+                    self.warn(id, *kind, reason.clone());
                 }
                 Some(shape.map(Arc::new))
             }
@@ -329,7 +333,8 @@ impl Builder<'_> {
 
 fn parse(raw: &RawGeometry) -> Result<Result<Shape, ShapeError>, Fault> {
     let parsed = catch_unwind(AssertUnwindSafe(|| match raw {
-        RawGeometry::Wkb(bytes) => Ok(Shape::from_wkb(bytes)),
+        RawGeometry::Wkb(wkb) | RawGeometry::Part { wkb, .. } => Ok(Shape::from_wkb(wkb)),
+        RawGeometry::Lacking { kind, reason } => Err(Fault::new(*kind, reason.clone())),
         RawGeometry::GeoJson(text) => match serde_json::from_str(text) {
             Ok(value) => Ok(Shape::from_geojson(&value)),
             Err(error) => Err(Fault::new("not a geometry", format!("not JSON: {error}"))),

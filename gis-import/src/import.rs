@@ -177,8 +177,9 @@ fn geometry_bytes(item: &Item) -> usize {
     match item {
         Item::Feature(feature) => match &feature.geometry {
             None => 0,
-            Some(RawGeometry::Wkb(bytes)) => bytes.len(),
+            Some(RawGeometry::Wkb(bytes) | RawGeometry::Part { wkb: bytes, .. }) => bytes.len(),
             Some(RawGeometry::GeoJson(text)) => text.len(),
+            Some(RawGeometry::Lacking { .. }) => 0,
         },
         Item::Refused { .. } => 0,
     }
