@@ -75,10 +75,12 @@ async fn run(
         ..Report::default()
     };
     let Some((path, format)) = mapping.find(folders) else {
-        let tried = mapping.candidates(folders).map(|(path, _)| path).collect();
-        let error = ImportError::NoFile {
-            set: mapping.set.to_string(),
-            tried,
+        let set = mapping.set.to_string();
+        let error = if mapping.needs_file() {
+            ImportError::FileNotGiven(set)
+        } else {
+            let tried = mapping.candidates(folders).map(|(path, _)| path).collect();
+            ImportError::NoFile { set, tried }
         };
         return Err(Failure {
             error,
