@@ -17,7 +17,7 @@ use twin_core::space::{Shape, ShapeError};
 use twin_core::{Put, TwinId, View};
 
 use crate::formats::{Cell, Feature, Place, RawGeometry};
-use crate::mapping::{Condition, GeometryFrom, Mapping, Per, Rule, Template};
+use crate::mapping::{Condition, Extent, GeometryFrom, Mapping, Per, Rule, Template, When};
 use crate::report::Note;
 
 /// Estimated bytes of an operation beside its geometry.
@@ -103,7 +103,7 @@ pub(crate) fn build(mapping: &Mapping, feature: &Feature, view: &View) -> Built 
         links: Vec::new(),
     };
     for rule in mapping.rules.iter().filter(|rule| rule.per != Per::Set) {
-        if !rule.when.iter().all(|condition| builder.holds(condition)) {
+        if !builder.when(&rule.when) {
             continue;
         }
         if let Err(Fault { twin, kind, reason }) = builder.rule(rule, &mut unit) {
@@ -184,6 +184,10 @@ impl Builder<'_> {
             .map(|cell| cell.to_string().trim().to_owned())
     }
 
+    fn when(&self, when: &When) -> bool {
+        when.holds(|condition| self.holds(condition))
+    }
+
     fn holds(&self, condition: &Condition) -> bool {
         let Condition { column, texts, is } = condition;
         let text = self.text(column).unwrap_or_default();
@@ -232,16 +236,17 @@ impl Builder<'_> {
                 let shape = self.shape(from)?;
                 if shape.is_none() {
                     self.warn(id, "no geometry", "it has no geometry".to_owned());
+                } else if let GeometryFrom::Feature(_) = from
+                    && let Some(RawGeometry::Part { kind, reason, .. }) = &self.feature.geometry
+                {
+                    self.warn(id, *kind, reason.clone());
                 }
                 Some(shape.map(Arc::new))
             }
         };
-        let mut set = Vec::with_capacity(rule.set.len());
-        for setting in &rule.set {
-            set.push((Arc::clone(&setting.property), self.value(setting, id)));
-        }
+        let set = self.values(&rule.set, id);
         for relate in &rule.relates {
-            if !relate.when.iter().all(|condition| self.holds(condition)) {
+            if !self.when(&relate.when) {
                 continue;
             }
             let shape = geometry.as_ref().and_then(Option::as_deref);
@@ -289,9 +294,15 @@ impl Builder<'_> {
 
     fn shape(&self, from: &GeometryFrom) -> Result<Option<Shape>, Fault> {
         let checked = match from {
-            GeometryFrom::Feature => match &self.feature.geometry {
+            GeometryFrom::Feature(extent) => match &self.feature.geometry {
                 None => return Ok(None),
-                Some(raw) => parse(raw)?,
+                Some(raw) => {
+                    let checked = parse(raw)?;
+                    if let (Some(extent), Ok(shape)) = (extent, &checked) {
+                        check_extent(*extent, shape)?;
+                    }
+                    checked
+                }
             },
             GeometryFrom::Columns { lon, lat } => match (self.degrees(lon)?, self.degrees(lat)?) {
                 (None, None) => return Ok(None),
@@ -327,9 +338,29 @@ impl Builder<'_> {
     }
 }
 
+fn check_extent(extent: Extent, shape: &Shape) -> Result<(), Fault> {
+    let found = shape.type_name();
+    let (fits, wanted) = match extent {
+        Extent::Point => (shape.is_point().is_some(), "a point"),
+        Extent::Line => (found.ends_with("LineString"), "a line"),
+        Extent::Area => (shape.is_area(), "an area"),
+    };
+    if fits {
+        return Ok(());
+    }
+    let open = if extent == Extent::Area && found == "LineString" {
+        "; is its outline not closed?"
+    } else {
+        ""
+    };
+    let reason = format!("it is a {found}, and {wanted} is needed{open}");
+    Err(Fault::new("a geometry of another kind", reason))
+}
+
 fn parse(raw: &RawGeometry) -> Result<Result<Shape, ShapeError>, Fault> {
     let parsed = catch_unwind(AssertUnwindSafe(|| match raw {
-        RawGeometry::Wkb(bytes) => Ok(Shape::from_wkb(bytes)),
+        RawGeometry::Wkb(wkb) | RawGeometry::Part { wkb, .. } => Ok(Shape::from_wkb(wkb)),
+        RawGeometry::Lacking { kind, reason } => Err(Fault::new(*kind, reason.clone())),
         RawGeometry::GeoJson(text) => match serde_json::from_str(text) {
             Ok(value) => Ok(Shape::from_geojson(&value)),
             Err(error) => Err(Fault::new("not a geometry", format!("not JSON: {error}"))),

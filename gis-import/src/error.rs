@@ -23,6 +23,9 @@ pub enum ImportError {
         /// Where it was looked for.
         tried: Vec<PathBuf>,
     },
+    /// The set is read from a file that has to be named to it.
+    #[error("the set {0} is read from a file that is named to it, and none was")]
+    FileNotGiven(String),
     /// The ontology lacks what a built-in set needs.
     #[error("the ontology has no {0}: load the packs of seeds/ontology")]
     Model(&'static str),

@@ -75,10 +75,12 @@ async fn run(
         ..Report::default()
     };
     let Some((path, format)) = mapping.find(folders) else {
-        let tried = mapping.candidates(folders).map(|(path, _)| path).collect();
-        let error = ImportError::NoFile {
-            set: mapping.set.to_string(),
-            tried,
+        let set = mapping.set.to_string();
+        let error = if mapping.needs_file() {
+            ImportError::FileNotGiven(set)
+        } else {
+            let tried = mapping.candidates(folders).map(|(path, _)| path).collect();
+            ImportError::NoFile { set, tried }
         };
         return Err(Failure {
             error,
@@ -177,8 +179,9 @@ fn geometry_bytes(item: &Item) -> usize {
     match item {
         Item::Feature(feature) => match &feature.geometry {
             None => 0,
-            Some(RawGeometry::Wkb(bytes)) => bytes.len(),
+            Some(RawGeometry::Wkb(bytes) | RawGeometry::Part { wkb: bytes, .. }) => bytes.len(),
             Some(RawGeometry::GeoJson(text)) => text.len(),
+            Some(RawGeometry::Lacking { .. }) => 0,
         },
         Item::Refused { .. } => 0,
     }

@@ -1,6 +1,7 @@
 //! Sets through mappings into a twin in memory.
 
 mod dry_run;
+mod osm;
 mod rules;
 
 use std::fmt::Write as _;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use gis_import::Population;
 use serde::Deserialize;
 
+use crate::cities::{self, Chosen};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::nation::Nation;
@@ -22,11 +23,17 @@ struct Plan {
 }
 
 /// `twin demo`.
-pub(crate) async fn run(config: Config, source: Source, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(
+    config: Config,
+    source: Source,
+    cities: &[String],
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let cities = cities::chosen(&config, cities)?;
     let doors = Doors::bind(&config).await?;
     let stop = Stop::on_signal()?;
     let nation = Nation::open(config).await?;
-    let importing = fill(&nation);
+    let importing = fill(&nation, &cities);
     let attribution = tokio::select! {
         filled = importing => filled,
         () = stop.clone().wait() => {
@@ -48,7 +55,7 @@ pub(crate) async fn run(config: Config, source: Source, json: bool) -> Result<Ex
 }
 
 /// Imports what the plan names; answers the attribution of it and where to go next.
-async fn fill(nation: &Nation) -> Result<(Vec<String>, Vec<String>), Failure> {
+async fn fill(nation: &Nation, cities: &Chosen) -> Result<(Vec<String>, Vec<String>), Failure> {
     let plan = plan(nation)?;
     let has_data = nation.config.data().is_some();
     let sets = if has_data { &plan.data } else { &plan.facts };
@@ -63,7 +70,7 @@ async fn fill(nation: &Nation) -> Result<(Vec<String>, Vec<String>), Failure> {
     }
     let mut attribution = Vec::new();
     for set in sets {
-        let mapping = import::mapping(&nation.config, &nation.ontology, set)?;
+        let mapping = import::mapping(&nation.config, &nation.ontology, set, None)?;
         let line = format!("{}: {}", mapping.title, mapping.attribution);
         if !mapping.attribution.is_empty() && !attribution.contains(&line) {
             attribution.push(line);
@@ -83,11 +90,18 @@ async fn fill(nation: &Nation) -> Result<(Vec<String>, Vec<String>), Failure> {
         "{} persons are synthetic, made up by this program",
         plan.persons
     ));
-    let next = vec![
+    attribution.extend(cities.import(nation).await?);
+    let mut next = vec![
         "\nTry in the GraphQL console:".to_owned(),
         "  { healthFacilities(space: {radius: {center: {lon: 30.06, lat: -1.95}, metres: 10000}}) { totalCount } }".to_owned(),
         "  { containing(point: {lon: 30.06, lat: -1.95}, class: \"AdministrativeArea\") { id label } }".to_owned(),
     ];
+    if !cities.is_empty() {
+        next.push(
+            "  { buildings(first: 5) { totalCount edges { node { label height heightSource } } } }"
+                .to_owned(),
+        );
+    }
     Ok((attribution, next))
 }
 

@@ -10,8 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use gis_import::{Difference, Report};
-use ontology::Ontology;
+use gis_import::{Difference, Mapping, Report};
 use twin_core::Trial;
 
 use crate::config::Config;
@@ -23,15 +22,24 @@ use crate::{import, output};
 const SHOWN_PER_CLASS: usize = 5;
 
 /// `twin import --dry-run`.
-pub(crate) async fn run(config: Config, sets: &[String], json: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(
+    config: Config,
+    sets: &[String],
+    file: Option<&Path>,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let done = if holds_nothing(&config.twin.dir) {
         let ontology = nation::ontology(&config.twin.seeds)?;
+        let mappings = import::mappings(&config, &ontology, sets, file)?;
         let mut trial = Trial::empty(Arc::clone(&ontology));
-        all(&mut trial, &config, &ontology, sets, json).await
+        all(&mut trial, &config, mappings, json).await
     } else {
         let nation = Nation::open(config).await?;
         let mut trial = nation.twin.trial();
-        let done = all(&mut trial, &nation.config, &nation.ontology, sets, json).await;
+        let done = match import::mappings(&nation.config, &nation.ontology, sets, file) {
+            Ok(mappings) => all(&mut trial, &nation.config, mappings, json).await,
+            Err(failure) => Err(failure),
+        };
         nation.close().await?;
         done
     };
@@ -49,13 +57,12 @@ fn holds_nothing(dir: &Path) -> bool {
 async fn all(
     trial: &mut Trial,
     config: &Config,
-    ontology: &Ontology,
-    sets: &[String],
+    mappings: Vec<Arc<Mapping>>,
     json: bool,
 ) -> Result<bool, Failure> {
     let folders = import::folders(config);
     let mut refused = false;
-    for mapping in import::mappings(config, ontology, sets)? {
+    for mapping in mappings {
         let bar = output::progress(&mapping.set);
         let advance = import::advance(bar.clone());
         let mut shown = Shown::default();

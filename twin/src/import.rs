@@ -16,9 +16,14 @@ use crate::output;
 const DONE_WITH_REFUSALS: u8 = 3;
 
 /// `twin import`.
-pub(crate) async fn run(config: Config, sets: &[String], json: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(
+    config: Config,
+    sets: &[String],
+    file: Option<&Path>,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let nation = Nation::open(config).await?;
-    let done = all(&nation, sets, json).await;
+    let done = all(&nation, sets, file, json).await;
     nation.close().await?;
     done.map(exit_code)
 }
@@ -32,9 +37,14 @@ pub(crate) fn exit_code(refused: bool) -> ExitCode {
     }
 }
 
-async fn all(nation: &Nation, sets: &[String], json: bool) -> Result<bool, Failure> {
+async fn all(
+    nation: &Nation,
+    sets: &[String],
+    file: Option<&Path>,
+    json: bool,
+) -> Result<bool, Failure> {
     let mut refused = false;
-    for mapping in mappings(&nation.config, &nation.ontology, sets)? {
+    for mapping in mappings(&nation.config, &nation.ontology, sets, file)? {
         let report = set(nation, mapping).await?;
         refused |= report.refused.count > 0;
         if json {
@@ -46,13 +56,14 @@ async fn all(nation: &Nation, sets: &[String], json: bool) -> Result<bool, Failu
     Ok(refused)
 }
 
-/// All mappings, read before the first is imported.
+/// All mappings, read before the first is imported; `file` stands in for those that they name.
 pub(crate) fn mappings(
     config: &Config,
     ontology: &Ontology,
     sets: &[String],
+    file: Option<&Path>,
 ) -> Result<Vec<Arc<Mapping>>, Failure> {
-    let read = |set: &String| mapping(config, ontology, set);
+    let read = |set: &String| mapping(config, ontology, set, file);
     sets.iter().map(read).collect()
 }
 
@@ -61,6 +72,7 @@ pub(crate) fn mapping(
     config: &Config,
     ontology: &Ontology,
     set: &str,
+    file: Option<&Path>,
 ) -> Result<Arc<Mapping>, Failure> {
     let folder = config.twin.seeds.join("mappings");
     let named = Path::new(set).extension().is_some_and(|e| e == "toml");
@@ -86,9 +98,18 @@ pub(crate) fn mapping(
             path.display()
         )));
     }
-    Mapping::load(&path, ontology)
-        .map(Arc::new)
-        .map_err(|problems| Failure::diagnostic(2, problems))
+    let mapping =
+        Mapping::load(&path, ontology).map_err(|problems| Failure::diagnostic(2, problems))?;
+    match file {
+        None if mapping.needs_file() => Err(Failure::usage(format!(
+            "the set {set} is read from a file that is named to it: add --file PATH"
+        ))),
+        None => Ok(Arc::new(mapping)),
+        Some(file) => mapping.reading(file).map(Arc::new).ok_or_else(|| {
+            let file = file.display();
+            Failure::usage(format!("the path {file} is not UTF-8: rename the file"))
+        }),
+    }
 }
 
 /// Where the files of sets are looked for.

@@ -9,6 +9,7 @@
 //!   4 not reachable.
 
 mod bench;
+mod cities;
 mod config;
 mod demo;
 mod dry_run;
@@ -58,6 +59,9 @@ struct Cli {
 enum Command {
     /// Import a small but real nation and serve it
     Demo {
+        /// A city of seeds/cities.toml to import as well; may be given several times
+        #[arg(long = "city", value_name = "NAME")]
+        cities: Vec<String>,
         #[command(flatten)]
         service: ServiceArgs,
     },
@@ -71,6 +75,9 @@ enum Command {
         /// Names of mappings in seeds/mappings, or paths of mapping files
         #[arg(required = true, value_name = "MAPPING")]
         sets: Vec<String>,
+        /// File to read in place of those that the mappings name
+        #[arg(long, value_name = "PATH")]
+        file: Option<PathBuf>,
         /// Say what would change and write nothing; with --json one line for each difference, then
         /// the report
         #[arg(long)]
@@ -204,10 +211,10 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let source = Source::load(cli.config)?;
     let mut config = source.config();
     match cli.command {
-        Command::Demo { service } => {
+        Command::Demo { cities, service } => {
             service.over(&mut config);
             config.check()?;
-            demo::run(config, source, cli.json).await
+            demo::run(config, source, &cities, cli.json).await
         }
         Command::Serve { service } => {
             service.over(&mut config);
@@ -216,15 +223,17 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Import {
             sets,
+            file,
             dry_run,
             place,
         } => {
             place.over(&mut config);
             config.check()?;
+            let file = file.as_deref();
             if dry_run {
-                dry_run::run(config, &sets, cli.json).await
+                dry_run::run(config, &sets, file, cli.json).await
             } else {
-                import::run(config, &sets, cli.json).await
+                import::run(config, &sets, file, cli.json).await
             }
         }
         Command::Query {

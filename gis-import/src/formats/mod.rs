@@ -1,7 +1,8 @@
 //! Files as one stream of features, whatever their format.
 //!
 //! # Invariants
-//! - A reader holds a bounded part of its file: one feature, one row or one batch of rows.
+//! - A reader holds a bounded part of its file: one feature, one row or one batch of rows; of
+//!   OpenStreetMap positions too, within limits of their own.
 //! - A feature that cannot be read is an [`Item::Refused`] and the stream goes on; a file that
 //!   cannot be read further is a [`FileError`] and the stream has ended.
 //! - No input makes a reader panic: libraries that may are called behind `catch_unwind`.
@@ -15,6 +16,7 @@ mod error;
 mod geojson;
 mod input;
 mod json_scan;
+pub mod osm;
 mod parquet;
 #[cfg(test)]
 mod tests;
@@ -46,10 +48,12 @@ pub enum Format {
     },
     /// Parquet; GeoParquet where its metadata say so.
     Parquet,
+    /// OpenStreetMap, as PBF or XML.
+    Osm,
 }
 
 /// Which of the formats' names a mapping may use, for its diagnostics.
-pub const FORMAT_NAMES: [&str; 5] = ["csv", "geojson", "geojsonl", "parquet", "tsv"];
+pub const FORMAT_NAMES: [&str; 6] = ["csv", "geojson", "geojsonl", "osm", "parquet", "tsv"];
 
 impl Format {
     /// The format of a name that a mapping uses.
@@ -59,6 +63,7 @@ impl Format {
             "tsv" => Some(Self::Csv { delimiter: b'\t' }),
             "geojson" => Some(Self::GeoJson),
             "geojsonl" => Some(Self::GeoJsonLines),
+            "osm" => Some(Self::Osm),
             "parquet" => Some(Self::Parquet),
             _ => None,
         }
@@ -73,6 +78,7 @@ impl Format {
             "tsv" => Self::named("tsv"),
             "geojson" | "json" => Self::named("geojson"),
             "geojsonl" | "geojsons" | "ndjson" | "jsonl" => Self::named("geojsonl"),
+            "osm" | "pbf" => Self::named("osm"),
             "parquet" | "geoparquet" => Self::named("parquet"),
             _ => None,
         }
@@ -134,6 +140,22 @@ pub enum RawGeometry {
     Wkb(Vec<u8>),
     /// The text of a GeoJSON geometry object; syntactically JSON.
     GeoJson(Box<str>),
+    /// Less than the whole: the file lacks pieces of it.
+    Part {
+        /// What is there, as well-known binary.
+        wkb: Vec<u8>,
+        /// What is counted together.
+        kind: &'static str,
+        /// What is missing.
+        reason: String,
+    },
+    /// None: the file lacks what it is made of.
+    Lacking {
+        /// What is counted together.
+        kind: &'static str,
+        /// What is missing.
+        reason: String,
+    },
 }
 
 /// One feature or row.
@@ -179,6 +201,8 @@ pub enum Reader {
     Csv(csv::CsvReader),
     /// Parquet.
     Parquet(Box<parquet::ParquetReader>),
+    /// OpenStreetMap.
+    Osm(Box<osm::OsmReader>),
 }
 
 impl Reader {
@@ -196,6 +220,7 @@ impl Reader {
             Format::Parquet => {
                 parquet::ParquetReader::open(path, wanted).map(|r| Self::Parquet(Box::new(r)))
             }
+            Format::Osm => osm::OsmReader::open(path, wanted).map(|r| Self::Osm(Box::new(r))),
         }
     }
 
@@ -204,6 +229,7 @@ impl Reader {
         match self {
             Self::GeoJson(_) | Self::Csv(_) => None,
             Self::Parquet(reader) => reader.expected(),
+            Self::Osm(reader) => Some(reader.expected()),
         }
     }
 
@@ -216,6 +242,7 @@ impl Reader {
             Self::GeoJson(reader) => reader.next_item(),
             Self::Csv(reader) => reader.next_item(),
             Self::Parquet(reader) => reader.next_item(),
+            Self::Osm(reader) => reader.next_item(),
         }
     }
 }

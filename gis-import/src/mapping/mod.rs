@@ -10,15 +10,16 @@
 //! null = ["-999"]                        # texts that mean: no value; an empty text always does
 //!
 //! [[file]]                               # the first one that exists is read
-//! in = "data"                            # the data folder, or "seeds"
+//! in = "data"                            # the data folder, or "seeds", or "given" (without a name:
+//!                                        # whoever imports names the file)
 //! name = "rwanda/facilities.csv.gz"
 //! format = "csv"                         # only where the ending does not tell
 //!
 //! [[twin]]                               # every rule whose conditions hold makes a twin
 //! class = { column = "type", map = { Hospital = "Hospital", Post = "HealthPost" } } # or a name
-//! when = { country = ["RW", "Rwanda"], name = { not = "" } }
+//! when = { country = ["RW", "Rwanda"], name = { not = "" } } # all of it; of a list of such tables any
 //! id = "rw:facility:{name|slug}"
-//! geometry = { lon = "Long", lat = "Lat" }   # or "feature"
+//! geometry = { lon = "Long", lat = "Lat" }   # or "feature", or { feature = "area" }: no point or line
 //! [twin.set]
 //! name = "name"                          # a column
 //! country = { value = "Rwanda" }         # a constant
@@ -27,6 +28,16 @@
 //! ownership = { column = "owner", map = { Public = "public" } }
 //! builtIn = { column = "year", range = [1900, 2030] } # another number is left out and told
 //! power = { column = "power", unit = ["kW", "kilowatt"] } # a unit that may follow the number
+//! depth = { column = "depth", unit = { m = 1, ft = 0.3048, in = 0.0254 }, comma = true } # several, each
+//!                                        # with its factor, as in `6 ft 2 in`; 12,5 is 12.5
+//! speed = { column = "speed", words = { walking = 5 }, null = ["none"] } # texts that are a value, or none
+//! use = { column = "use", map = { Public = "public" }, other = "other" } # any text the map lacks
+//! rise = [                               # the first that has a value; a text alone is a column
+//!   { column = "rise", range = [1, 900] },
+//!   { column = "floors", plus = "attics", factor = 3 }, # with the number of another column, if any
+//!   { value = 3, when = { type = "Post" } },
+//! ]
+//! riseFrom = { which = "rise", values = ["measured", "floors", "default"] } # by which one had it
 //! [[twin.relate]]
 //! relationship = "locatedIn"
 //! within = "Village"                     # or target = "rw:village:{village}", or from = "…", or
@@ -64,7 +75,7 @@ mod template;
 mod tests;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,6 +114,8 @@ pub enum Root {
     Data,
     /// The seeds folder, which comes with the program.
     Seeds,
+    /// None: whoever imports names the file.
+    Given,
 }
 
 /// A file that may hold the set.
@@ -110,7 +123,7 @@ pub enum Root {
 pub struct SourceFile {
     /// Where it is looked for.
     pub root: Root,
-    /// Its path below that folder.
+    /// Its path below that folder; empty until a file that is to be given is.
     pub name: Arc<str>,
     /// Its format.
     pub format: Format,
@@ -147,8 +160,8 @@ pub struct Rule {
     pub class_name: Arc<str>,
     /// How many twins it makes.
     pub per: Per,
-    /// All must hold.
-    pub when: Vec<Condition>,
+    /// For which features it is.
+    pub when: When,
     /// The twin's id.
     pub id: Template,
     /// Where its geometry comes from; `None` leaves it alone.
@@ -157,6 +170,38 @@ pub struct Rule {
     pub set: Vec<Setting>,
     /// Its relationships.
     pub relates: Vec<Relate>,
+}
+
+/// Lists of conditions: it holds where all of any list hold, and always where there is no list.
+#[derive(Debug, Clone, Default)]
+pub struct When(pub Vec<Vec<Condition>>);
+
+impl When {
+    /// Whether it holds, given which conditions do.
+    pub fn holds(&self, holds: impl Fn(&Condition) -> bool) -> bool {
+        self.0.is_empty() || self.0.iter().any(|all| all.iter().all(&holds))
+    }
+
+    /// The same with a further condition.
+    fn and(mut self, condition: Option<Condition>) -> Self {
+        if let Some(condition) = condition {
+            if self.0.is_empty() {
+                self.0.push(Vec::new());
+            }
+            for all in &mut self.0 {
+                all.push(condition.clone());
+            }
+        }
+        self
+    }
+
+    /// The columns it looks at.
+    fn columns(&self) -> impl Iterator<Item = Arc<str>> + '_ {
+        self.0
+            .iter()
+            .flatten()
+            .map(|condition| Arc::clone(&condition.column))
+    }
 }
 
 /// A condition on a column: its text is (or is not) one of these.
@@ -173,8 +218,8 @@ pub struct Condition {
 /// Where a geometry comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GeometryFrom {
-    /// The feature's own.
-    Feature,
+    /// The feature's own, of this kind where only one makes sense.
+    Feature(Option<Extent>),
     /// A point from two columns in degrees.
     Columns {
         /// Longitude.
@@ -182,6 +227,17 @@ pub enum GeometryFrom {
         /// Latitude.
         lat: Arc<str>,
     },
+}
+
+/// A kind of geometry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// One position.
+    Point,
+    /// One line or several.
+    Line,
+    /// One polygon or several.
+    Area,
 }
 
 /// What a property is set to.
@@ -204,6 +260,24 @@ pub enum ValueFrom {
     Template(Template),
     /// A column.
     Column(Column),
+    /// The first of these that has a value.
+    First(Vec<Alternative>),
+    /// By which of another property's alternatives had its value.
+    Which {
+        /// The other property, of the same rule.
+        property: Arc<str>,
+        /// A value for each of its alternatives.
+        values: Vec<Value>,
+    },
+}
+
+/// One of several places where a value may come from.
+#[derive(Debug, Clone)]
+pub struct Alternative {
+    /// For which features it is.
+    pub when: When,
+    /// Where the value comes from: a constant, a template or a column.
+    pub from: ValueFrom,
 }
 
 /// How a column's text becomes a value.
@@ -211,14 +285,45 @@ pub enum ValueFrom {
 pub struct Column {
     /// The column.
     pub name: Arc<str>,
+    /// A column whose number is added, where it has one.
+    pub plus: Option<Arc<str>>,
+    /// Texts that mean no value, besides those of the mapping.
+    pub nulls: Vec<Arc<str>>,
     /// Values by the column's text, where only those are admitted.
     pub map: Option<BTreeMap<Arc<str>, Value>>,
+    /// The value for every text that `map` lacks.
+    pub other: Option<Value>,
+    /// Values by the column's text, where others are read as they stand.
+    pub words: BTreeMap<Arc<str>, Value>,
     /// A number is multiplied by this.
     pub factor: Option<f64>,
-    /// Units that may follow a number, in any case; all mean the unit of the property, before `factor`.
-    pub units: Vec<Arc<str>>,
+    /// Units that may follow a number, in any case, each with what one of it is in the unit of the
+    /// property, before `factor`.
+    pub units: Vec<(Arc<str>, f64)>,
+    /// Whether a comma may stand for the decimal point.
+    pub comma: bool,
     /// Least and greatest value admitted, in the unit of the property.
     pub range: Option<(f64, f64)>,
+}
+
+impl ValueFrom {
+    /// Adds the columns it looks at.
+    fn columns(&self, to: &mut BTreeSet<Arc<str>>) {
+        match self {
+            Self::Constant(_) | Self::Which { .. } => {}
+            Self::Template(template) => to.extend(template.columns()),
+            Self::Column(column) => {
+                to.insert(Arc::clone(&column.name));
+                to.extend(column.plus.clone());
+            }
+            Self::First(alternatives) => {
+                for Alternative { when, from } in alternatives {
+                    to.extend(when.columns());
+                    from.columns(to);
+                }
+            }
+        }
+    }
 }
 
 impl Column {
@@ -226,9 +331,14 @@ impl Column {
     fn named(name: Arc<str>) -> Self {
         Self {
             name,
+            plus: None,
+            nulls: Vec::new(),
             map: None,
+            other: None,
+            words: BTreeMap::new(),
             factor: None,
             units: Vec::new(),
+            comma: false,
             range: None,
         }
     }
@@ -237,8 +347,8 @@ impl Column {
 /// A relationship of the rule's twin.
 #[derive(Debug, Clone)]
 pub struct Relate {
-    /// All must hold, else there is no such relationship.
-    pub when: Vec<Condition>,
+    /// Where it does not hold, there is no such relationship.
+    pub when: When,
     /// Name of the relationship.
     pub relationship: Arc<str>,
     /// Its target.
@@ -311,9 +421,31 @@ impl Mapping {
             let folder = match file.root {
                 Root::Data => folders.data.as_ref()?,
                 Root::Seeds => &folders.seeds,
+                Root::Given if file.name.is_empty() => return None,
+                Root::Given => Path::new(""),
             };
             Some((folder.join(&*file.name), file.format))
         })
+    }
+
+    /// Whether no file is known until one is given.
+    pub fn needs_file(&self) -> bool {
+        let open = |file: &SourceFile| file.root == Root::Given && file.name.is_empty();
+        self.files.iter().all(open)
+    }
+
+    /// The same set read from another file, whose format its ending tells, or else the mapping.
+    /// `None` where the path is not UTF-8.
+    #[must_use]
+    pub fn reading(mut self, file: &Path) -> Option<Self> {
+        let format = self.files.first().map(|file| file.format);
+        let format = Format::of_path(file).or(format)?;
+        self.files = vec![SourceFile {
+            root: Root::Given,
+            name: file.to_str()?.into(),
+            format,
+        }];
+        Some(self)
     }
 
     /// What the rules need of a file.
@@ -330,30 +462,20 @@ impl Mapping {
                 set,
                 relates,
             } = rule;
-            wanted
-                .columns
-                .extend(when.iter().map(|c| Arc::clone(&c.column)));
+            wanted.columns.extend(when.columns());
             wanted.columns.extend(id.columns());
             match geometry {
                 None => {}
-                Some(GeometryFrom::Feature) => wanted.geometry = true,
+                Some(GeometryFrom::Feature(_)) => wanted.geometry = true,
                 Some(GeometryFrom::Columns { lon, lat }) => {
                     wanted.columns.extend([Arc::clone(lon), Arc::clone(lat)]);
                 }
             }
             for setting in set {
-                match &setting.from {
-                    ValueFrom::Constant(_) => {}
-                    ValueFrom::Template(template) => wanted.columns.extend(template.columns()),
-                    ValueFrom::Column(column) => {
-                        wanted.columns.insert(Arc::clone(&column.name));
-                    }
-                }
+                setting.from.columns(&mut wanted.columns);
             }
             for relate in relates {
-                wanted
-                    .columns
-                    .extend(relate.when.iter().map(|c| Arc::clone(&c.column)));
+                wanted.columns.extend(relate.when.columns());
                 match &relate.target {
                     Target::Id(template) | Target::From(template) => {
                         wanted.columns.extend(template.columns());

@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::item::{Item, did_you_mean};
 use super::problem::Problems;
 use super::{
-    Condition, GeometryFrom, Mapping, MappingError, Per, Root, Rule, Setting, SourceFile, Target,
-    Template, ValueFrom,
+    Condition, Extent, GeometryFrom, Mapping, MappingError, Per, Root, Rule, Setting, SourceFile,
+    Target, Template, ValueFrom, When,
 };
 use crate::formats::{FORMAT_NAMES, Format};
 
@@ -101,6 +101,11 @@ impl<'o> Reader<'o> {
 
     fn file(&mut self, table: &DeTable<'_>, span: &Range<usize>) -> Option<SourceFile> {
         self.only(table, &["format", "in", "name"], "a file");
+        if let Some(item) = table.get("in")
+            && item.get_ref().as_str() == Some("given")
+        {
+            return self.given_file(table, span);
+        }
         let item = self.needed(table, "name", span, "a file")?;
         let name = self.text(item)?;
         let inside = Path::new(&*name)
@@ -117,7 +122,7 @@ impl<'o> Reader<'o> {
                 "data" => Some(Root::Data),
                 "seeds" => Some(Root::Seeds),
                 other => {
-                    let help = Some("`data` or `seeds`".to_owned());
+                    let help = Some("`data`, `seeds` or `given`".to_owned());
                     self.problems
                         .add(item.span(), format!("there is no folder `{other}`"), help);
                     None
@@ -139,6 +144,27 @@ impl<'o> Reader<'o> {
         Some(SourceFile {
             root: root?,
             name,
+            format: format?,
+        })
+    }
+
+    /// A file that whoever imports names.
+    fn given_file(&mut self, table: &DeTable<'_>, span: &Range<usize>) -> Option<SourceFile> {
+        if let Some(item) = table.get("name") {
+            let reason = "a file that is given has no name yet";
+            self.problems.add(item.span(), reason, None);
+        }
+        let item = self.needed(table, "format", span, "a file that is given")?;
+        let name = self.text(item)?;
+        let format = Format::named(&name);
+        if format.is_none() {
+            let help = format!("one of {}", FORMAT_NAMES.join(", "));
+            let reason = format!("there is no format `{name}`");
+            self.problems.add(item.span(), reason, Some(help));
+        }
+        Some(SourceFile {
+            root: Root::Given,
+            name: "".into(),
             format: format?,
         })
     }
@@ -179,10 +205,7 @@ impl<'o> Reader<'o> {
             let reason = "a rule for twins that are there already sets nothing";
             self.problems.add(item.span(), reason, Some(help));
         }
-        let when = table
-            .get("when")
-            .map(|item| self.conditions(item))
-            .unwrap_or_default();
+        let when = self.when(table);
         let geometry = table.get("geometry").and_then(|item| self.geometry(item));
         let class_item = self.needed(table, "class", span, "a rule");
         let classes = class_item
@@ -217,7 +240,7 @@ impl<'o> Reader<'o> {
                     class: class.id,
                     class_name: Arc::clone(&class.name),
                     per,
-                    when: when.iter().cloned().chain(condition).collect(),
+                    when: when.clone().and(condition),
                     id: id.clone(),
                     geometry: geometry.clone(),
                     set,
@@ -309,14 +332,53 @@ impl<'o> Reader<'o> {
                 });
             }
         }
+        self.check_which(&set, table);
         // The order of a file is a matter of taste; that of a commit should not depend on it.
         set.sort_by(|a, b| a.property.cmp(&b.property));
         set
     }
 
+    /// What goes by another property's alternatives has a value for each.
+    fn check_which(&mut self, set: &[Setting], table: &DeTable<'_>) {
+        for setting in set {
+            let ValueFrom::Which { property, values } = &setting.from else {
+                continue;
+            };
+            let other = set.iter().find(|other| other.property == *property);
+            let alternatives = match other.map(|other| &other.from) {
+                Some(ValueFrom::First(alternatives)) => alternatives.len(),
+                _ => 0,
+            };
+            if alternatives != values.len() {
+                let span = table.get(&*setting.property).map_or(0..0, Spanned::span);
+                let reason = format!(
+                    "`{property}` is set from a list of {alternatives}, and there are {} values",
+                    values.len()
+                );
+                let help = "one value for each place that its value may come from, in order";
+                self.problems.add(span, reason, Some(help.to_owned()));
+            }
+        }
+    }
+
     fn geometry(&mut self, item: Item<'_>) -> Option<GeometryFrom> {
         match item.get_ref() {
-            DeValue::String(text) if *text == "feature" => Some(GeometryFrom::Feature),
+            DeValue::String(text) if *text == "feature" => Some(GeometryFrom::Feature(None)),
+            DeValue::Table(table) if table.contains_key("feature") => {
+                self.only(table, &["feature"], "a feature's own geometry");
+                let extent = match &*self.text(table.get("feature")?)? {
+                    "point" => Extent::Point,
+                    "line" => Extent::Line,
+                    "area" => Extent::Area,
+                    other => {
+                        let help = Some("`point`, `line` or `area`".to_owned());
+                        let reason = format!("there is no kind of geometry `{other}`");
+                        self.problems.add(item.span(), reason, help);
+                        return None;
+                    }
+                };
+                Some(GeometryFrom::Feature(Some(extent)))
+            }
             DeValue::Table(table) => {
                 self.only(table, &["lat", "lon"], "a geometry");
                 let lon = self.needed(table, "lon", &item.span(), "a geometry");
@@ -329,7 +391,8 @@ impl<'o> Reader<'o> {
                 })
             }
             _ => {
-                let help = "\"feature\", or { lon = \"column\", lat = \"column\" }".to_owned();
+                let help = "\"feature\", { feature = \"area\" }, or { lon = \"column\", lat = \"column\" }";
+                let help = help.to_owned();
                 self.problems
                     .add(item.span(), "this is no source of geometry", Some(help));
                 None
@@ -337,7 +400,18 @@ impl<'o> Reader<'o> {
         }
     }
 
-    pub(super) fn conditions(&mut self, item: Item<'_>) -> Vec<Condition> {
+    /// The conditions of something, always met where there are none.
+    pub(super) fn when(&mut self, table: &DeTable<'_>) -> When {
+        let Some(item) = table.get("when") else {
+            return When::default();
+        };
+        match item.get_ref() {
+            DeValue::Array(any) => When(any.iter().map(|all| self.conditions(all)).collect()),
+            _ => When(vec![self.conditions(item)]),
+        }
+    }
+
+    fn conditions(&mut self, item: Item<'_>) -> Vec<Condition> {
         let mut conditions = Vec::new();
         let Some(table) = self.table(item) else {
             return conditions;

@@ -41,10 +41,7 @@ impl Reader<'_> {
                 false
             }),
         };
-        let when = table
-            .get("when")
-            .map(|item| self.conditions(item))
-            .unwrap_or_default();
+        let when = self.when(table);
         let item = self.needed(table, "relationship", span, "a relationship")?;
         let name = self.text(item)?;
         let targets: Vec<&str> = ["from", "named", "target", "within"]

@@ -71,17 +71,17 @@ target = \"rw:cell:{{cell}}\"
             "dir/test.toml:7: `../secret.csv` is no such path",
             "  help: a path below the folder, without `..`",
             "dir/test.toml:9: the ending of `a.xlsx` tells no format",
-            "  help: say `format`, one of csv, geojson, geojsonl, parquet, tsv",
+            "  help: say `format`, one of csv, geojson, geojsonl, osm, parquet, tsv",
             "dir/test.toml:12: there is no format `cvs`",
-            "  help: say `format`, one of csv, geojson, geojsonl, parquet, tsv",
+            "  help: say `format`, one of csv, geojson, geojsonl, osm, parquet, tsv",
             "dir/test.toml:13: there is no folder `dta`",
-            "  help: `data` or `seeds`",
+            "  help: `data`, `seeds` or `given`",
             "dir/test.toml:15: there is no class `Vilage`",
             "  help: did you mean `Village`?",
             "dir/test.toml:20: there is no `per` of `row`",
             "  help: `feature`, `value`, `set` or `known`",
             "dir/test.toml:21: this is no source of geometry",
-            "  help: \"feature\", or { lon = \"column\", lat = \"column\" }",
+            "  help: \"feature\", { feature = \"area\" }, or { lon = \"column\", lat = \"column\" }",
             "dir/test.toml:23: Village has no property `populaton`",
             "  help: did you mean `population`?",
             "dir/test.toml:24: expected where the value comes from, found a number",
@@ -89,7 +89,7 @@ target = \"rw:cell:{{cell}}\"
             "dir/test.toml:25: expected a text, found 3",
             "dir/test.toml:26: expected an integer from -2147483648 to 2147483647, found the text \"lots\"",
             "dir/test.toml:27: it is not clear where the value comes from",
-            "  help: exactly one of value, template and column; factor, map, range, unit with column",
+            "  help: exactly one of value, template, column and which; comma, factor, map, null, other, plus, range, unit, words with column",
             "dir/test.toml:28: a factor needs a number, and the property is a text",
             "dir/test.toml:29: a `{` is not closed; columns stand as `{column}`",
             "dir/test.toml:31: Village has no relationship `partof`",
@@ -228,4 +228,70 @@ fn names_need_a_class_a_column_and_areas() {
     ] {
         assert!(text.contains(problem), "{problem}: {text}");
     }
+}
+
+/// The problems of what properties of a building are set to.
+fn settings(text: &str) -> String {
+    problems(&format!(
+        "{HEAD}[[file]]\nname = \"a.osm\"\n[[twin]]\nclass = \"Building\"\nid = \"b:{{$id}}\"\n\
+         geometry = {{ feature = \"solid\" }}\nwhen = [{{ a = \"1\" }}, \"b\"]\n[twin.set]\n{text}"
+    ))
+}
+
+#[test]
+fn what_several_sources_of_a_value_cannot_be_is_told() {
+    let told = settings(
+        "height = [\"h\", { which = \"levels\", values = [1] }]\n\
+         levels = []\n\
+         heightSource = { which = \"roofHeight\", values = [\"tag\", \"guess\"] }\n\
+         roofHeight = [\"a\", { column = \"b\", unit = { m = 0 }, comma = 1 }]\n\
+         material = { column = \"m\", comma = true }\n\
+         use = { column = \"u\", other = \"other\" }\n\
+         name = { column = \"n\", whne = { a = \"1\" } }\n",
+    );
+    for text in [
+        "test.toml:10: there is no kind of geometry `solid`",
+        "test.toml:11: expected a table, found a text",
+        "test.toml:13: `which` is no alternative",
+        "test.toml:14: a list of nothing has no value",
+        "test.toml:15: expected one of",
+        "test.toml:16: a factor is a number other than 0",
+        "test.toml:17: a comma needs a number, and the property is a text",
+        "test.toml:18: `other` is for texts that a map lacks",
+        "test.toml:19: a value has no key `whne`",
+        "did you mean `when`?",
+    ] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+}
+
+#[test]
+fn which_has_a_value_for_each_source() {
+    let told = |set: &str| {
+        let text = format!(
+            "{HEAD}[[file]]\nname = \"a.osm\"\n[[twin]]\nclass = \"Building\"\nid = \"b:{{$id}}\"\n[twin.set]\n{set}"
+        );
+        Mapping::parse("dir/test.toml", &text, &ontology())
+            .map_or_else(|error| error.to_string(), |_| String::new())
+    };
+    let source = "heightSource = { which = \"height\", values = [\"tag\", \"levels\"] }\n";
+    assert_eq!(told(&format!("height = [\"h\", \"l\"]\n{source}")), "");
+    for height in ["height = [\"h\"]\n", "height = \"h\"\n", ""] {
+        let told = told(&format!("{height}{source}"));
+        assert!(told.contains("one value for each place"), "{told}");
+    }
+}
+
+#[test]
+fn a_mapping_wants_the_columns_of_all_its_sources() {
+    let text = format!(
+        "{HEAD}[[file]]\nname = \"a.osm\"\n[[twin]]\nclass = \"Building\"\nid = \"b:{{$id}}\"\n\
+         when = [{{ a = \"1\" }}, {{ b = \"1\", c = \"2\" }}]\ngeometry = {{ feature = \"area\" }}\n[twin.set]\n\
+         height = [\"d\", {{ column = \"e\", plus = \"f\", when = {{ g = \"1\" }} }}, {{ value = 3 }}]\n"
+    );
+    let mapping = Mapping::parse("a/set.toml", &text, &ontology()).unwrap();
+    let wanted = mapping.wanted();
+    let columns: Vec<&str> = wanted.columns.iter().map(|c| &**c).collect();
+    assert_eq!(columns, ["a", "b", "c", "d", "e", "f", "g"]);
+    assert!(wanted.geometry);
 }

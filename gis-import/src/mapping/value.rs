@@ -8,13 +8,57 @@ use toml::de::{DeTable, DeValue};
 
 use super::item::{Item, json, kind};
 use super::read::Reader;
-use super::{Column, ValueFrom};
+use super::{Alternative, Column, ValueFrom};
 
 /// What is said of a column besides its name.
-const COLUMN_KEYS: [&str; 4] = ["factor", "map", "range", "unit"];
+const COLUMN_KEYS: [&str; 9] = [
+    "comma", "factor", "map", "null", "other", "plus", "range", "unit", "words",
+];
+/// What only a number can have.
+const NUMBER_KEYS: [&str; 5] = ["comma", "factor", "plus", "range", "unit"];
+/// Where a value comes from; `values` goes with `which`.
+const SOURCE_KEYS: [&str; 4] = ["column", "template", "value", "which"];
 
 impl Reader<'_> {
+    /// One source, or a list of which the first that has a value counts.
     pub(super) fn value_from(&mut self, item: Item<'_>, schema: &Schema) -> Option<ValueFrom> {
+        match item.get_ref() {
+            DeValue::Array(items) => {
+                let alternatives = items.iter().map(|item| self.alternative(item, schema));
+                // All of them, so that all problems are found.
+                let alternatives: Vec<_> = alternatives.collect();
+                let alternatives: Vec<_> = alternatives.into_iter().collect::<Option<_>>()?;
+                if alternatives.is_empty() {
+                    let help = Some("name at least one, or leave it out".to_owned());
+                    self.problems
+                        .add(item.span(), "a list of nothing has no value", help);
+                }
+                Some(ValueFrom::First(alternatives))
+            }
+            DeValue::Table(table) if table.contains_key("when") => {
+                let only = self.alternative(item, schema)?;
+                Some(ValueFrom::First(vec![only]))
+            }
+            _ => self.source(item, schema),
+        }
+    }
+
+    fn alternative(&mut self, item: Item<'_>, schema: &Schema) -> Option<Alternative> {
+        let when = match item.get_ref() {
+            DeValue::Table(table) => self.when(table),
+            _ => super::When::default(),
+        };
+        let from = self.source(item, schema)?;
+        if let ValueFrom::Which { .. } = from {
+            let help = Some("let it stand alone".to_owned());
+            self.problems
+                .add(item.span(), "`which` is no alternative", help);
+            return None;
+        }
+        Some(Alternative { when, from })
+    }
+
+    fn source(&mut self, item: Item<'_>, schema: &Schema) -> Option<ValueFrom> {
         let table = match item.get_ref() {
             DeValue::String(column) => {
                 return Some(ValueFrom::Column(Column::named(Arc::from(&**column))));
@@ -28,14 +72,13 @@ impl Reader<'_> {
                 return None;
             }
         };
-        self.only(
-            table,
-            &[
-                "column", "factor", "map", "range", "template", "unit", "value",
-            ],
-            "a value",
-        );
-        let given: Vec<&str> = ["column", "template", "value"]
+        let known: Vec<&str> = COLUMN_KEYS
+            .into_iter()
+            .chain(SOURCE_KEYS)
+            .chain(["values", "when"])
+            .collect();
+        self.only(table, &known, "a value");
+        let given: Vec<&str> = SOURCE_KEYS
             .into_iter()
             .filter(|key| table.contains_key(*key))
             .collect();
@@ -49,10 +92,21 @@ impl Reader<'_> {
                 let item = table.get("template")?;
                 self.template(item).map(ValueFrom::Template)
             }
+            ["which"] if !extra => {
+                let property = self.text(table.get("which")?)?;
+                let item = self.needed(table, "values", &item.span(), "`which`")?;
+                let values = match item.get_ref() {
+                    DeValue::Array(values) => values.iter().collect(),
+                    _ => vec![item],
+                };
+                let values = values.into_iter().map(|item| self.constant(item, schema));
+                let values = values.collect::<Option<_>>()?;
+                Some(ValueFrom::Which { property, values })
+            }
             ["column"] => self.column(table, schema).map(ValueFrom::Column),
             _ => {
                 let help = format!(
-                    "exactly one of value, template and column; {} with column",
+                    "exactly one of value, template, column and which; {} with column",
                     COLUMN_KEYS.join(", ")
                 );
                 let reason = "it is not clear where the value comes from";
@@ -65,14 +119,23 @@ impl Reader<'_> {
     fn column(&mut self, table: &DeTable<'_>, schema: &Schema) -> Option<Column> {
         let mut column = Column::named(self.text(table.get("column")?)?);
         if let Some(item) = table.get("map") {
-            let mut map = BTreeMap::new();
-            for (text, item) in self.table(item)? {
-                let value = self.constant(item, schema)?;
-                map.insert(Arc::from(&**text.get_ref()), value);
-            }
-            column.map = Some(map);
+            column.map = Some(self.values(item, schema)?);
         }
-        for key in ["factor", "range", "unit"] {
+        if let Some(item) = table.get("other") {
+            if column.map.is_none() {
+                let help = Some("give it a `map`".to_owned());
+                let reason = "`other` is for texts that a map lacks";
+                self.problems.add(item.span(), reason, help);
+            }
+            column.other = Some(self.constant(item, schema)?);
+        }
+        if let Some(item) = table.get("words") {
+            column.words = self.values(item, schema)?;
+        }
+        if let Some(item) = table.get("null") {
+            column.nulls = self.texts(item);
+        }
+        for key in NUMBER_KEYS {
             if let Some(item) = table.get(key) {
                 self.needs_number(item, key, schema)?;
             }
@@ -84,9 +147,42 @@ impl Reader<'_> {
             column.range = Some(self.range(item)?);
         }
         if let Some(item) = table.get("unit") {
-            column.units = self.texts(item);
+            column.units = self.units(item)?;
+        }
+        if let Some(item) = table.get("plus") {
+            column.plus = Some(self.text(item)?);
+        }
+        if let Some(item) = table.get("comma") {
+            column.comma = item.get_ref().as_bool().unwrap_or_else(|| {
+                self.problems
+                    .add(item.span(), "`comma` is true or false", None);
+                false
+            });
         }
         Some(column)
+    }
+
+    /// Constants by text.
+    fn values(&mut self, item: Item<'_>, schema: &Schema) -> Option<BTreeMap<Arc<str>, Value>> {
+        let mut values = BTreeMap::new();
+        for (text, item) in self.table(item)? {
+            let value = self.constant(item, schema)?;
+            values.insert(Arc::from(&**text.get_ref()), value);
+        }
+        Some(values)
+    }
+
+    /// Units, each with a factor where they stand in a table.
+    fn units(&mut self, item: Item<'_>) -> Option<Vec<(Arc<str>, f64)>> {
+        let DeValue::Table(table) = item.get_ref() else {
+            let same = |unit| (unit, 1.0);
+            return Some(self.texts(item).into_iter().map(same).collect());
+        };
+        let mut units = Vec::new();
+        for (unit, item) in table {
+            units.push((Arc::from(&**unit.get_ref()), self.factor(item)?));
+        }
+        Some(units)
     }
 
     fn needs_number(&mut self, item: Item<'_>, key: &str, schema: &Schema) -> Option<()> {
