@@ -10,6 +10,7 @@ mod graphql;
 mod guard;
 mod health;
 mod log;
+mod map;
 mod page;
 mod socket;
 
@@ -52,6 +53,9 @@ pub fn router_with(service: Service, others: Router) -> Router {
         .route("/graphql/ws", get(socket::upgrade))
         .route("/graphql/schema.graphql", get(graphql::sdl))
         .route("/graphql/console/{file}", get(console::asset))
+        .route("/map", get(map::page))
+        .route("/map/model.json", get(map::model))
+        .route("/map/{file}", get(map::asset))
         .route("/surql", post(graphql::surql))
         // Whoever watches the service is answered however busy it is.
         .route_layer(from_fn_with_state(service.clone(), guard::room))
