@@ -13,6 +13,7 @@ mod log;
 mod map;
 mod page;
 mod socket;
+mod tiles;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -57,6 +58,10 @@ pub fn router_with(service: Service, others: Router) -> Router {
         .route("/map/model.json", get(map::model))
         .route("/map/{file}", get(map::asset))
         .route("/surql", post(graphql::surql))
+        .route("/tiles/{layer}/{z}/{x}/{file}", get(tiles::tile))
+        .route("/tiles/{file}", get(tiles::layer))
+        .route("/tiles.json", get(tiles::layers))
+        .route("/style.json", get(tiles::style))
         // Whoever watches the service is answered however busy it is.
         .route_layer(from_fn_with_state(service.clone(), guard::room))
         .route("/metrics", get(health::metrics))

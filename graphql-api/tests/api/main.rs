@@ -17,4 +17,5 @@ mod schema;
 mod search;
 mod socket;
 mod subscriptions;
+mod tiles;
 mod world;
