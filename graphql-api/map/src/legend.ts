@@ -30,7 +30,7 @@ interface Row {
 
 /** What a value can be coloured by: numbers, choices, texts and truths; live ones too. */
 export function colorable(of: ClassModel): { member: Member; live: boolean }[] {
-  const usable = (member: Member) => ["number", "integer", "choice", "text", "truth"].includes(member.kind);
+  const usable = (member: Member) => !member.personal && ["number", "integer", "choice", "text", "truth"].includes(member.kind);
   return [
     ...of.telemetry.filter(usable).map((member) => ({ member, live: true })),
     ...of.properties.filter(usable).map((member) => ({ member, live: false })),

@@ -12,7 +12,7 @@ import { fetchModel, type Model } from "./model";
 import { namesOf, type Piece } from "./names";
 import { ago, Panel } from "./panel";
 import { Search } from "./search";
-import { colorOf, DEEPEST_TILES, layersOf, sourceOf, styleOf, unnamedFrom, type Coloring, type Layer, type Theme } from "./style";
+import { colorOf, DEEPEST, layersOf, sourceOf, styleOf, unnamedFrom, type Coloring, type Layer, type Theme } from "./style";
 import { Tree } from "./tree";
 
 /** Changes are gathered this long before the map asks again for what they touch. */
@@ -66,7 +66,8 @@ class Page {
   #writeHash = soon(200, () => this.#toHash());
   #nameSoon = soon(120, () => this.#name());
   #panelSoon = soon(150, () => void this.#panel.again());
-  #modelSoon = soon(1_500, () => void this.#remodel());
+  // Where this fails the connection is lost, and what follows it asks for the model by itself.
+  #modelSoon = soon(1_500, () => void this.#remodel().catch(() => undefined));
   #recountSoon = soon(2_500, () => void this.#legend.again());
 
   constructor(model: Model) {
@@ -155,7 +156,7 @@ class Page {
     maplibre.setWorkerUrl(new URL(`worker.mjs${new URL(import.meta.url).search}`, import.meta.url).href);
     const map = new maplibre.Map({
       container: "map", style: styleOf(this.#shown(), location.origin), ...view,
-      attributionControl: false, maxPitch: 85, maxZoom: 20, fadeDuration: 150,
+      attributionControl: false, maxPitch: 85, maxZoom: DEEPEST, fadeDuration: 150,
       // What lies outside the view may have changed when it comes back: the twin is asked again, and the
       // browser's own cache answers where its tag still holds.
       maxTileCacheSize: 0,
@@ -345,6 +346,7 @@ class Page {
   }
 
   #hover(point: maplibre.Point | null): void {
+    if (point && this.#map.isMoving()) return;
     const first = point ? this.#at(point)[0] : undefined;
     const tip = get("tip");
     const id = first?.properties["id"] as string | undefined;
@@ -487,9 +489,9 @@ class Page {
   #tiles(layer: Layer, boxes: Box[]): TileId[] | null {
     const bounds = this.#map.getBounds();
     const view: Box = [bounds.getWest(), bounds.getSouth(), bounds.getEast(), bounds.getNorth()];
-    const deepest = Math.min(DEEPEST_TILES, Math.max(0, Math.floor(this.#map.getZoom()) + 1));
+    const deepest = Math.min(DEEPEST, Math.max(0, Math.floor(this.#map.getZoom()) + 1));
     // A tilted map has coarser tiles far away.
-    const first = Math.max(Math.min(DEEPEST_TILES, Math.floor(layer.from)), deepest - 5);
+    const first = Math.max(Math.min(DEEPEST, Math.floor(layer.from)), deepest - 5);
     const tiles: TileId[] = [];
     for (const box of boxes) {
       const seen = overlap(box, view);

@@ -8,6 +8,8 @@ export interface Member {
   description: string;
   unit?: string;
   kind: Kind;
+  /** Whether it says something about a person: then no tile carries it. */
+  personal?: true;
   /** Values of a choice, in the model's order. */
   choices?: { value: string | number; label: string }[];
   /** What an object is made of. */

@@ -189,7 +189,8 @@ export class Panel {
 
   #telemetry(twin: Details, telemetry: Member, before: Details | null): HTMLElement | null {
     const reading = twin.values[telemetry.name] as Reading | null;
-    if (!reading) return null;
+    // Where it is stands below.
+    if (!reading || telemetry.kind === "json") return null;
     const old = before?.values[telemetry.name] as Reading | null | undefined;
     const news = before?.id === twin.id && old?.ts !== reading.ts;
     const ts = Date.parse(reading.ts);

@@ -49,11 +49,14 @@ export interface Shown {
   selected: GeoJSON.FeatureCollection;
 }
 
-/** Zoom up to which tiles are asked for; beyond, they are enlarged. */
-export const DEEPEST_TILES = 14;
+/**
+ * Zoom up to which the map goes. Tiles of each are asked for: an enlarged one would come from a cache of
+ * MapLibre's worker, which keeps it after it was asked for again.
+ */
+export const DEEPEST = 20;
 
 /** Areas whose boxes cover this much of the nation divide it up. */
-const DIVIDES = 0.7;
+const DIVIDES = 0.5;
 /** A boundary is drawn once its areas are about this wide, and named once they are this wide. */
 const DRAWN_PIXELS = 40;
 const NAMED_PIXELS = 100;
@@ -266,7 +269,7 @@ export function styleOf(shown: Shown, origin: string): StyleSpecification {
     const mean = coloring?.cells ? `&value=${coloring.by}` : "";
     sources[sourceOf(layer)] = {
       type: "vector", tiles: [`${origin}/tiles/${layer.model.name}/{z}/{x}/{y}.mvt?attrs=${attrs}${mean}`],
-      minzoom: Math.min(DEEPEST_TILES, Math.floor(layer.from)), maxzoom: DEEPEST_TILES, promoteId: "id",
+      minzoom: Math.min(DEEPEST, Math.floor(layer.from)), maxzoom: DEEPEST, promoteId: "id",
     };
     const made = (layer.boundary ? boundaryParts : thingParts)(layer, shown, on ? coloring : null);
     parts.push({ layer, parts: on ? made : { ...made, lines: [], names: [] } });
