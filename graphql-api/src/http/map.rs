@@ -32,7 +32,7 @@ const ASSETS: [(&str, &str); 3] = [
 const PAGE: &str = "index.html";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Twins of a class that are looked at to say what it looks like on a map.
+/// Twins of a class that are looked at to say what it looks like on a map, at most.
 const SAMPLE: usize = 2_000;
 
 /// The map's page.
@@ -121,12 +121,13 @@ struct Look {
 
 impl Look {
     fn of(view: &View, class: &Class) -> Self {
-        let mut look = Self::default();
-        for twin in view.of_class(class.id) {
-            look.count += 1;
-            if look.seen == SAMPLE {
-                continue;
-            }
+        let mut look = Self {
+            count: view.of_class(class.id).count(),
+            ..Self::default()
+        };
+        // Every so many, as those that came one after another may all be of one place.
+        let step = look.count.div_ceil(SAMPLE).max(1);
+        for twin in view.of_class(class.id).step_by(step) {
             look.seen += 1;
             let Some(shape) = view.shape(twin) else {
                 continue;
@@ -167,7 +168,7 @@ fn describe(view: &View, attribution: &[String]) -> Json {
     let around = around.reduce(Bounds::join);
     let nation = around.map_or(0.0, square_degrees);
     let mut described: Vec<_> = classes.iter().zip(&looks).collect();
-    described.sort_by(|(a, _), (b, _)| (&a.pack, &a.name).cmp(&(&b.pack, &b.name)));
+    described.sort_by_key(|(class, _)| (&class.pack, &class.name));
     let described = described
         .into_iter()
         .map(|(class, look)| class_json(class, look, nation));
@@ -179,10 +180,6 @@ fn describe(view: &View, attribution: &[String]) -> Json {
     })
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a share for drawing, of counts far below 2^52"
-)]
 fn class_json(class: &Class, look: &Look, nation: f64) -> Json {
     let whole = look.count as f64 / look.seen.max(1) as f64;
     let cover = if nation > 0.0 {
@@ -197,9 +194,15 @@ fn class_json(class: &Class, look: &Look, nation: f64) -> Json {
             description,
             schema,
             unit,
+            personal,
             ..
         } = property;
-        member(name, label, description, schema, unit.as_deref())
+        let mut said = member(name, label, description, schema, unit.as_deref());
+        if *personal {
+            // No tile carries it, so the page does not offer to colour by it.
+            said["personal"] = true.into();
+        }
+        said
     };
     let telemetry = |telemetry: &Telemetry| {
         let Telemetry {
