@@ -14,7 +14,7 @@ const { chromium } = packages("playwright-core");
 
 const [url, folder] = process.argv.slice(2);
 /** Whatever is waited for comes within this, on a busy machine without a graphics card too. */
-const PATIENCE = 90_000;
+const PATIENCE = 120_000;
 const STATION = "rw:station:kigali-us-embassy";
 
 const say = (what) => process.stdout.write(JSON.stringify(what) + "\n");
