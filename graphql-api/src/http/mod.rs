@@ -10,8 +10,10 @@ mod graphql;
 mod guard;
 mod health;
 mod log;
+mod map;
 mod page;
 mod socket;
+mod tiles;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -52,7 +54,14 @@ pub fn router_with(service: Service, others: Router) -> Router {
         .route("/graphql/ws", get(socket::upgrade))
         .route("/graphql/schema.graphql", get(graphql::sdl))
         .route("/graphql/console/{file}", get(console::asset))
+        .route("/map", get(map::page))
+        .route("/map/model.json", get(map::model))
+        .route("/map/{file}", get(map::asset))
         .route("/surql", post(graphql::surql))
+        .route("/tiles/{layer}/{z}/{x}/{file}", get(tiles::tile))
+        .route("/tiles/{file}", get(tiles::layer))
+        .route("/tiles.json", get(tiles::layers))
+        .route("/style.json", get(tiles::style))
         // Whoever watches the service is answered however busy it is.
         .route_layer(from_fn_with_state(service.clone(), guard::room))
         .route("/metrics", get(health::metrics))

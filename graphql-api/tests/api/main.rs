@@ -14,6 +14,8 @@ mod log;
 mod mutations;
 mod queries;
 mod schema;
+mod search;
 mod socket;
 mod subscriptions;
+mod tiles;
 mod world;
