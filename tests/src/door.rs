@@ -231,14 +231,15 @@ impl Twin {
             let value = value.to_str().unwrap_or_default().to_owned();
             (name.as_str().to_owned(), value)
         });
-        let headers = said.collect();
+        let (headers, status) = (said.collect(), answer.status().as_u16());
         let body = answer.body_mut().with_config().limit(ANSWER_MAX_BYTES);
+        let bytes = body
+            .read_to_vec()
+            .unwrap_or_else(|error| panic!("GET {url}: {error}"));
         Fetched {
-            status: answer.status().as_u16(),
+            status,
             headers,
-            bytes: body
-                .read_to_vec()
-                .unwrap_or_else(|error| panic!("GET {url}: {error}")),
+            bytes,
         }
     }
 

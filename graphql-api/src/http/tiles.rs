@@ -72,7 +72,7 @@ pub(super) async fn tile(
     }
 }
 
-/// A layer's `TileJSON`.
+/// A layer's TileJSON.
 pub(super) async fn layer(
     State(service): State<Service>,
     Extension(room): Extension<Room>,
@@ -240,7 +240,7 @@ fn base(uri: &Uri, headers: &HeaderMap) -> String {
     let named = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
-    let authority = uri.authority().map(|authority| authority.as_str());
+    let authority = uri.authority().map(axum::http::uri::Authority::as_str);
     format!("http://{}", authority.or(named).unwrap_or("localhost"))
 }
 

@@ -34,7 +34,7 @@ const FEW: usize = 16;
 /// The polygons of an area's rings; `None` if they cannot be told.
 pub(crate) fn polygons(rings: Vec<Ring>) -> Option<Vec<Polygon>> {
     let mut rings = rings;
-    rings.retain_mut(|ring| tidy(ring));
+    rings.retain_mut(tidy);
     if rings.is_empty() {
         return Some(Vec::new());
     }
@@ -44,7 +44,7 @@ pub(crate) fn polygons(rings: Vec<Ring>) -> Option<Vec<Polygon>> {
     let edges = noded(rings.iter().flat_map(|ring| around(ring)).collect())?;
     let mut polygons = nested(loops(&edges));
     for polygon in &mut polygons {
-        polygon.retain_mut(|ring| tidy(ring));
+        polygon.retain_mut(tidy);
     }
     Some(polygons)
 }
@@ -262,7 +262,11 @@ fn loops(edges: &[Edge]) -> Vec<Ring> {
     // Half-edge 2k is edge k from its lesser end, 2k + 1 the way back.
     let ends = |half: usize| {
         let (a, b) = edges[half / 2];
-        if half % 2 == 0 { (a, b) } else { (b, a) }
+        if half.is_multiple_of(2) {
+            (a, b)
+        } else {
+            (b, a)
+        }
     };
     let turn = |half: &usize| {
         let (from, to) = ends(*half);
@@ -291,15 +295,12 @@ fn loops(edges: &[Edge]) -> Vec<Ring> {
         let back = half ^ 1;
         let at = place[back];
         let same = |i: usize| ends(out[i]).0 == ends(back).0;
-        match at.checked_sub(1).filter(|i| same(*i)) {
-            Some(before) => out[before],
-            None => {
-                let rest = out[at..]
-                    .iter()
-                    .take_while(|half| ends(**half).0 == ends(back).0);
-                rest.last().copied().unwrap_or(back)
-            }
+        if let Some(before) = at.checked_sub(1).filter(|i| same(*i)) {
+            return out[before];
         }
+        let rest = out[at..].iter();
+        let rest = rest.take_while(|half| ends(**half).0 == ends(back).0);
+        rest.last().copied().unwrap_or(back)
     };
     let mut seen = vec![false; out.len()];
     let mut rings = Vec::new();

@@ -75,12 +75,12 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     /// The zoom from which there are not too many areas in a picture.
-    fn from_zoom(&self) -> f64 {
+    fn first_zoom(&self) -> f64 {
         let closer = (self.located.shapes as f64 / LEGIBLE).max(1.0).log2() / 2.0;
         (zoom_of(&self.bounds) + closer.floor()).min(f64::from(DEEPEST))
     }
 
-    fn layer(&self, part: &str, kind: &str, filter: Json, paint: Json) -> Json {
+    fn layer(&self, part: &str, kind: &str, filter: &Json, paint: &Json) -> Json {
         let name = &self.class.name;
         json!({
             "id": format!("{name} {part}"),
@@ -175,19 +175,19 @@ fn areas(shown: &Shown<'_>, theme: Theme) -> [Json; 2] {
     let filter = drawn_as(["Polygon", "MultiPolygon"]);
     let opacity = if shown.tall { 0.5 } else { 0.08 };
     let paint = json!({"fill-color": colour, "fill-opacity": opacity});
-    let mut fill = shown.layer("fill", "fill", filter.clone(), paint);
+    let mut fill = shown.layer("fill", "fill", &filter, &paint);
     let paint = json!({
         "line-color": colour,
         "line-opacity": 0.8,
         "line-width": by_zoom([(5.0, 0.4), (12.0, 1.2), (18.0, 3.0)]),
     });
-    let mut outline = shown.layer("outline", "line", filter, paint);
+    let mut outline = shown.layer("outline", "line", &filter, &paint);
     for layer in [&mut fill, &mut outline] {
-        layer["minzoom"] = shown.from_zoom().into();
+        layer["minzoom"] = shown.first_zoom().into();
         if shown.tall {
             // Solids take over, and something is there before.
             let before = f64::from(WHOLE_FROM - 1);
-            layer["minzoom"] = shown.from_zoom().min(before).into();
+            layer["minzoom"] = shown.first_zoom().min(before).into();
             layer["maxzoom"] = WHOLE_FROM.into();
         }
     }
@@ -202,8 +202,8 @@ fn lines(shown: &Shown<'_>, theme: Theme) -> Json {
     let mut layer = shown.layer(
         "lines",
         "line",
-        drawn_as(["LineString", "MultiLineString"]),
-        paint,
+        &drawn_as(["LineString", "MultiLineString"]),
+        &paint,
     );
     layer["layout"] = json!({"line-cap": "round", "line-join": "round"});
     layer
@@ -216,7 +216,12 @@ fn points(shown: &Shown<'_>, theme: Theme) -> Json {
         "circle-stroke-color": theme.halo(),
         "circle-stroke-width": by_zoom([(5.0, 0.0), (12.0, 1.0), (18.0, 1.5)]),
     });
-    shown.layer("points", "circle", drawn_as(["Point", "MultiPoint"]), paint)
+    shown.layer(
+        "points",
+        "circle",
+        &drawn_as(["Point", "MultiPoint"]),
+        &paint,
+    )
 }
 
 /// Points that are too many, by cell: the more, the denser.
@@ -231,7 +236,7 @@ fn cells(shown: &Shown<'_>, theme: Theme) -> Json {
         0.85
     ]);
     let paint = json!({"fill-color": theme.colour(shown.class.id), "fill-opacity": dense});
-    shown.layer("cells", "fill", json!(["has", "cell"]), paint)
+    shown.layer("cells", "fill", &json!(["has", "cell"]), &paint)
 }
 
 /// What stands up, as high as it is.
@@ -243,7 +248,7 @@ fn solids(shown: &Shown<'_>, theme: Theme) -> Json {
         "fill-extrusion-base": ["coalesce", ["get", "minHeight"], 0],
     });
     let filter = drawn_as(["Polygon", "MultiPolygon"]);
-    let mut layer = shown.layer("solids", "fill-extrusion", filter, paint);
+    let mut layer = shown.layer("solids", "fill-extrusion", &filter, &paint);
     layer["minzoom"] = WHOLE_FROM.into();
     layer
 }

@@ -186,13 +186,13 @@ fn around(tile: Tile) -> Vec<Tile> {
     tiles
 }
 
-fn polygon(rings: serde_json::Value) -> Shape {
+fn polygon(rings: &serde_json::Value) -> Shape {
     Shape::from_geojson(&json!({"type": "Polygon", "coordinates": rings})).unwrap()
 }
 
 fn boxed(lon: f64, lat: f64, width: f64, height: f64) -> Shape {
     let (e, n) = (lon + width, lat + height);
-    polygon(json!([[
+    polygon(&json!([[
         [lon, lat],
         [e, lat],
         [e, n],
@@ -465,7 +465,7 @@ async fn neighbours_share_their_border_at_every_zoom() {
         if turn {
             ring.reverse();
         }
-        (name.to_owned(), polygon(json!([ring])))
+        (name.to_owned(), polygon(&json!([ring])))
     };
     world
         .put(
@@ -515,7 +515,7 @@ async fn an_area_is_the_same_on_its_tiles_as_by_itself() {
         })
         .collect();
     world
-        .put("Place", [("a".to_owned(), polygon(json!([ring, hole])))])
+        .put("Place", [("a".to_owned(), polygon(&json!([ring, hole])))])
         .await;
     for z in [10, 13, 14] {
         let world_grid = Grid::new(Tile { z, x: 0, y: 0 });
