@@ -152,6 +152,14 @@ pub(super) fn cover(shape: &Shape) -> Vec<CellIndex> {
     cells
 }
 
+/// Radians that no connected part of a shape exceeds whose cover is finer than a resolution: a
+/// cover is refined only while it has fewer than [`REFINE_BELOW`] cells, each of which reaches so
+/// far to both sides of its centre; and the cells of [`home`], with which it begins, own a ball
+/// that is no larger.
+pub fn widest_below(resolution: Resolution) -> f64 {
+    2.0 * REFINE_BELOW as f64 * reach(resolution)
+}
+
 /// The raw indices, at a resolution as fine or finer, of all that descends from a cell: least
 /// and greatest.
 pub(super) fn descendants(cell: CellIndex, resolution: Resolution) -> (u64, u64) {

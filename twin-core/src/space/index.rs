@@ -14,7 +14,7 @@ use super::locate::{Overlap, overlap};
 use super::metric::{R_MIN, SLACK, Spot, arc, gap, geodesic};
 use super::near::surely_within;
 use super::point::{Bounds, Point};
-use super::points::{Branch, Points, Under};
+use super::points::{Branch, Look, PointPage, Points, Under};
 use super::region::{Kind, Region, Relation, is_near};
 use super::shape::Shape;
 use h3o::{CellIndex, Resolution};
@@ -22,7 +22,7 @@ use imbl::OrdSet;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::fmt::Debug;
-use std::ops::Deref;
+use std::ops::{ControlFlow, Deref};
 
 /// A search stops dividing cells with so few entries: testing them is cheaper.
 const FEW: usize = 24;
@@ -135,7 +135,8 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
         self.search_points(region, &go_on, &mut keys);
         if self.covered > 0 {
             let mut maybe = Vec::new();
-            self.collect(region, &mut maybe);
+            let resolutions: Vec<Resolution> = self.resolutions().collect();
+            self.collect(region, Of::all(&resolutions), &mut maybe);
             maybe.sort_unstable();
             maybe.dedup();
             keys.extend(
@@ -216,6 +217,65 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                 }
             }
         }
+    }
+
+    /// Walks over the points, and no other shapes, in an order that keeps neighbours together.
+    /// `look` says how to go on with all that lie in a box, `take` is given those that are left,
+    /// page by page until it breaks; both are handed the state of the walk.
+    pub fn walk_points<W>(
+        &self,
+        state: &mut W,
+        look: &impl Fn(&mut W, &Bounds) -> Look,
+        take: &impl Fn(&mut W, PointPage<'_, K>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.points.walk(state, look, take)
+    }
+
+    /// How many points are in the index.
+    pub fn points(&self) -> usize {
+        self.points.len()
+    }
+
+    /// The least box that holds all points.
+    pub fn bounds_of_points(&self) -> Option<Bounds> {
+        self.points.bounds()
+    }
+
+    /// The keys of shapes, points apart, that may have a point in the box, sorted, as far as their
+    /// covers are no finer than a resolution, and whether these are all. It takes one resolution
+    /// of covers after another, which is largest shapes first, each wholly; the first by which
+    /// there would be more than `most` is left out with all that are finer.
+    ///
+    /// A shape whose covers are finer than a resolution has no connected part wider than
+    /// [`widest_below`](super::widest_below) it.
+    pub fn shapes_near(&self, bounds: &Bounds, finest: Resolution, most: usize) -> (Vec<K>, bool) {
+        /// More cells than nearly any cover has.
+        const CELLS: usize = 32;
+        let region = Region {
+            kind: Kind::Box(*bounds),
+        };
+        let mut keys = Vec::new();
+        for resolution in self.resolutions().filter(|r| *r <= finest) {
+            let mut more = Vec::new();
+            let limit = (most - keys.len()).saturating_mul(CELLS);
+            let of = Of {
+                resolutions: &[resolution],
+                limit,
+            };
+            self.collect(&region, of, &mut more);
+            if more.len() >= limit {
+                return (keys, false);
+            }
+            // A shape has covers of one resolution only.
+            more.sort_unstable();
+            more.dedup();
+            if keys.len() + more.len() > most {
+                return (keys, false);
+            }
+            keys.append(&mut more);
+        }
+        keys.sort_unstable();
+        (keys, true)
     }
 
     /// The keys of all shapes that hold the point, their boundaries included, sorted.
@@ -347,7 +407,8 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
             })
             .collect();
         let mut above = Vec::new();
-        self.collect_above(roots, &mut above);
+        let resolutions: Vec<Resolution> = self.resolutions().collect();
+        self.collect_above(roots, &resolutions, &mut above);
         for key in above {
             queue.push(Waiting {
                 least: 0.0,
@@ -454,8 +515,8 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
             .filter(|&r| self.counts[usize::from(u8::from(r))] > 0)
     }
 
-    /// All shapes, points apart, that could lie in the region.
-    fn collect(&self, region: &Region, maybe: &mut Vec<K>) {
+    /// All shapes, points apart, that could lie in the region, of those that are asked for.
+    fn collect(&self, region: &Region, of: Of<'_>, maybe: &mut Vec<K>) {
         let (middle, radians) = match &region.kind {
             Kind::Box(bounds) => ball(bounds),
             Kind::Area(area) => ball(&area.bounds()),
@@ -466,23 +527,23 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                     around.extend(cell.grid_disk::<Vec<CellIndex>>(1));
                 }
                 let around: Vec<CellIndex> = around.into_iter().collect();
-                self.collect_above(&around, maybe);
+                self.collect_above(&around, of.resolutions, maybe);
                 for cell in around {
-                    self.take(cell, usize::MAX, maybe);
+                    self.take(cell, of, usize::MAX, maybe);
                 }
                 return;
             }
         };
         let roots = home(&middle, radians);
-        self.collect_above(&roots, maybe);
+        self.collect_above(&roots, of.resolutions, maybe);
         for cell in roots {
-            self.descend(region, radians * GRAIN, cell, maybe);
+            self.descend(region, radians * GRAIN, cell, of, maybe);
         }
     }
 
     /// Shapes whose covers are coarser than the cells.
-    fn collect_above(&self, cells: &[CellIndex], maybe: &mut Vec<K>) {
-        for resolution in self.resolutions() {
+    fn collect_above(&self, cells: &[CellIndex], resolutions: &[Resolution], maybe: &mut Vec<K>) {
+        for &resolution in resolutions {
             let mut last = None;
             for cell in cells.iter().filter(|cell| cell.resolution() > resolution) {
                 let above = cell.parent(resolution);
@@ -496,13 +557,22 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
     }
 
     /// Entries under a cell, at most so many of each resolution.
-    fn take(&self, cell: CellIndex, most: usize, maybe: &mut Vec<K>) {
-        for resolution in self.resolutions().filter(|&r| r >= cell.resolution()) {
+    fn take(&self, cell: CellIndex, of: Of<'_>, most: usize, maybe: &mut Vec<K>) {
+        let finer = of.resolutions.iter().filter(|r| **r >= cell.resolution());
+        for &resolution in finer {
+            let most = most.min(of.limit.saturating_sub(maybe.len()));
             maybe.extend(range(&self.shapes, descendants(cell, resolution)).take(most));
         }
     }
 
-    fn descend(&self, region: &Region, grain: f64, cell: CellIndex, maybe: &mut Vec<K>) {
+    fn descend(
+        &self,
+        region: &Region,
+        grain: f64,
+        cell: CellIndex,
+        of: Of<'_>,
+        maybe: &mut Vec<K>,
+    ) {
         let resolution = cell.resolution();
         let reach = reach(resolution);
         let divides = match region.overlap(&centre(cell), reach) {
@@ -511,20 +581,38 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
             Overlap::Cut => reach > grain,
         };
         let Some(finer) = resolution.succ().filter(|_| divides) else {
-            self.take(cell, usize::MAX, maybe);
+            self.take(cell, of, usize::MAX, maybe);
             return;
         };
         let before = maybe.len();
-        self.take(cell, FEW + 1, maybe);
+        self.take(cell, of, FEW + 1, maybe);
         if maybe.len() - before <= FEW {
             return;
         }
         maybe.truncate(before);
-        if self.counts[usize::from(u8::from(resolution))] > 0 {
+        if of.resolutions.contains(&resolution) {
             maybe.extend(range(&self.shapes, (cell.into(), cell.into())));
         }
         for child in cell.children(finer) {
-            self.descend(region, grain, child, maybe);
+            self.descend(region, grain, child, of, maybe);
+        }
+    }
+}
+
+/// Which entries of shapes are collected.
+#[derive(Clone, Copy)]
+struct Of<'r> {
+    /// Of covers of these resolutions, sorted.
+    resolutions: &'r [Resolution],
+    /// So many at most.
+    limit: usize,
+}
+
+impl<'r> Of<'r> {
+    fn all(resolutions: &'r [Resolution]) -> Self {
+        Self {
+            resolutions,
+            limit: usize::MAX,
         }
     }
 }

@@ -33,9 +33,11 @@ mod shape;
 mod testing;
 mod wkb;
 
+pub use cells::widest_below;
 pub use error::{RegionError, ShapeError};
 pub use h3o::{CellIndex, Resolution};
 pub use index::SpaceIndex;
 pub use point::{Bounds, Point};
+pub use points::{Look, PointPage};
 pub use region::{MAX_CELLS, MAX_METRES, Region, Relation};
 pub use shape::{MAX_DEPTH, MAX_VERTICES, Shape};

@@ -82,7 +82,9 @@ impl Bounds {
         north: f64::NEG_INFINITY,
     };
 
-    pub(super) fn join(self, other: Self) -> Self {
+    /// The least box that holds both.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
         Self {
             west: self.west.min(other.west),
             south: self.south.min(other.south),

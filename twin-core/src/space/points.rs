@@ -14,6 +14,7 @@ use super::locate::Overlap;
 use super::metric::{Spot, Vec3, gap};
 use super::point::{Bounds, Point};
 use std::fmt::Debug;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Most entries of a page.
@@ -70,6 +71,40 @@ pub(super) enum Under<'t, K> {
 /// The entries of one page.
 pub(super) struct Entries<'t, K> {
     page: &'t Page<K>,
+}
+
+/// How a walk over points goes on with all that lie in a box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// None of them is wanted.
+    Past,
+    /// Some may be: their parts are looked at, and at last the pages.
+    Into,
+    /// All are, and no part of them is looked at.
+    Whole,
+}
+
+/// Points that lie together: a page of the index.
+#[derive(Debug)]
+pub struct PointPage<'t, K> {
+    ranks: &'t [Rank<K>],
+    points: &'t [Point],
+    /// Whether the walk takes all of them, because of a box that is [`Look::Whole`].
+    pub whole: bool,
+}
+
+impl<'t, K: Copy> PointPage<'t, K> {
+    /// How many there are; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "no page is empty")]
+    pub fn len(&self) -> usize {
+        self.ranks.len()
+    }
+
+    /// Keys and positions.
+    pub fn entries(&self) -> impl Iterator<Item = (K, Point)> + use<'t, K> {
+        let keys = self.ranks.iter().map(|rank| rank.1);
+        keys.zip(self.points.iter().copied())
+    }
 }
 
 impl<K> Default for Points<K> {
@@ -136,6 +171,24 @@ impl<K: Copy + Ord + Debug> Points<K> {
         if let Some(root) = &self.root {
             root.search(overlap, has, found);
         }
+    }
+
+    /// Walks over the points, passing by what `look` says, page by page until `take` breaks.
+    pub(super) fn walk<W>(
+        &self,
+        state: &mut W,
+        look: &impl Fn(&mut W, &Bounds) -> Look,
+        take: &impl Fn(&mut W, PointPage<'_, K>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        match &self.root {
+            Some(root) => root.walk(state, look, take),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The least box that holds all points.
+    pub(super) fn bounds(&self) -> Option<Bounds> {
+        self.root.as_ref().map(|root| root.extent.bounds)
     }
 
     /// Checks the invariants; for tests.
@@ -342,6 +395,43 @@ impl<K: Copy + Ord + Debug> Branch<K> {
                     }
                 }
             },
+        }
+    }
+
+    fn walk<W>(
+        &self,
+        state: &mut W,
+        look: &impl Fn(&mut W, &Bounds) -> Look,
+        take: &impl Fn(&mut W, PointPage<'_, K>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let whole = match look(state, &self.extent.bounds) {
+            Look::Past => return ControlFlow::Continue(()),
+            Look::Into => false,
+            Look::Whole => true,
+        };
+        match &self.node {
+            Node::Inner(branches) if !whole => branches
+                .iter()
+                .try_for_each(|branch| branch.walk(state, look, take)),
+            _ => self.pages(whole, &mut |page| take(state, page)),
+        }
+    }
+
+    /// Gives every page under it until `take` breaks.
+    fn pages(
+        &self,
+        whole: bool,
+        take: &mut impl FnMut(PointPage<'_, K>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        match &self.node {
+            Node::Page(page) => take(PointPage {
+                ranks: &page.ranks,
+                points: &page.points,
+                whole,
+            }),
+            Node::Inner(branches) => branches
+                .iter()
+                .try_for_each(|branch| branch.pages(whole, take)),
         }
     }
 

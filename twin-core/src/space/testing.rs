@@ -4,7 +4,9 @@
 use super::locate::{Side, Step};
 use super::metric::{Spot, geodesic};
 use super::points::Points;
-use super::{Point, Region, RegionError, Relation, Shape, ShapeError, SpaceIndex, cells};
+use super::{
+    Bounds, Look, Point, Region, RegionError, Relation, Shape, ShapeError, SpaceIndex, cells,
+};
 use geo::{CoordinatePosition, Intersects};
 use geo_types::{
     Coord, Geometry, GeometryCollection, LineString, MultiLineString, MultiPoint, MultiPolygon,
@@ -15,6 +17,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 fn point(lon: f64, lat: f64) -> Point {
@@ -197,6 +200,41 @@ proptest! {
             let expected: Vec<usize> =
                 (0..shapes.len()).filter(|&k| shapes[k].contains(p)).collect();
             prop_assert_eq!(index.containing(p, |k| &shapes[k]), expected);
+        }
+    }
+
+    #[test]
+    fn shapes_near_a_box_are_all_that_meet_it_down_to_the_size_that_is_asked(
+        (shapes, _, _) in world(), pick in any::<prop::sample::Index>(), most in 0_usize..40,
+    ) {
+        prop_assume!(!shapes.is_empty());
+        let index = indexed(&shapes);
+        let bounds = pick.get(&shapes).bounds();
+        let region = Region::bbox(bounds.west, bounds.south, bounds.east, bounds.north).unwrap();
+        let (found, all) = index.shapes_near(&bounds, Resolution::Fifteen, usize::MAX);
+        prop_assert!(all && found.is_sorted() && found.windows(2).all(|pair| pair[0] != pair[1]));
+        prop_assert!(found.iter().all(|&k| shapes[k].is_point().is_none()));
+        let meet: Vec<usize> = (0..shapes.len()).filter(|&k| {
+            shapes[k].is_point().is_none() && region.matches(&shapes[k], Relation::Intersects)
+        }).collect();
+        prop_assert!(meet.iter().all(|k| found.contains(k)));
+        let (few, whole) = index.shapes_near(&bounds, Resolution::Fifteen, most);
+        prop_assert!(few.len() <= most && few.iter().all(|k| found.contains(k)));
+        prop_assert!(!whole || few == found);
+        prop_assert!(found.len() <= most || !whole);
+        for finest in Resolution::range(Resolution::Zero, Resolution::Fifteen) {
+            let (large, _) = index.shapes_near(&bounds, finest, usize::MAX);
+            prop_assert!(large.iter().all(|k| found.contains(k)));
+            let widest = super::widest_below(finest);
+            for k in meet.iter().filter(|k| !large.contains(k)) {
+                // Of several parts each is small, which their common box does not show.
+                if let Geometry::Polygon(_) | Geometry::LineString(_) = shapes[*k].geometry() {
+                    let b = shapes[*k].bounds();
+                    let shrink = b.south.abs().max(b.north.abs()).to_radians().cos();
+                    prop_assert!((b.north - b.south).to_radians() <= widest);
+                    prop_assert!((b.east - b.west).to_radians() * shrink <= widest);
+                }
+            }
         }
     }
 
@@ -634,6 +672,50 @@ fn regions_that_mean_nothing_are_refused_with_a_reason() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_walk_over_points_meets_those_that_it_does_not_pass_by(
+        (points, centre, _) in crowd(), size in 0.0..1.5_f64,
+    ) {
+        let mut index = SpaceIndex::new();
+        for (key, point) in points.iter().enumerate() {
+            index.insert(key, &Shape::from(*point));
+        }
+        let bounds = Bounds {
+            west: centre.lon - size,
+            south: centre.lat - size,
+            east: centre.lon + size,
+            north: centre.lat + size,
+        };
+        let mut found = Vec::new();
+        let flow = index.walk_points(&mut found, &|_, others| {
+            if bounds.covers(others) {
+                Look::Whole
+            } else if bounds.overlaps(others) {
+                Look::Into
+            } else {
+                Look::Past
+            }
+        }, &|found: &mut Vec<usize>, page| {
+            assert_eq!(page.len(), page.entries().count());
+            let wanted = page.entries().filter(|(_, point)| page.whole || bounds.contains(*point));
+            found.extend(wanted.map(|(key, _)| key));
+            ControlFlow::Continue(())
+        });
+        prop_assert!(flow.is_continue());
+        found.sort_unstable();
+        let expected: Vec<usize> =
+            (0..points.len()).filter(|&key| bounds.contains(points[key])).collect();
+        prop_assert_eq!(found, expected);
+        let mut pages = 0;
+        let cut = index.walk_points(&mut pages, &|_, _| Look::Whole, &|pages, _| {
+            *pages += 1;
+            ControlFlow::Break(())
+        });
+        prop_assert!(cut.is_break() && pages == 1);
+        let all = index.bounds_of_points().unwrap();
+        prop_assert!(points.iter().all(|point| all.contains(*point)));
+    }
 
     #[test]
     fn a_radius_is_exact_at_just_below_and_just_above_the_distance_of_a_point(
