@@ -53,4 +53,4 @@ pub use path::{Link, Path, PathError, Way, shortest_path};
 pub use twin::{
     HISTORY_READERS, LoadReport, MAX_AHEAD, MAX_BEHIND, Settings, Twin, now_us, steady_now,
 };
-pub use view::{Direction, View};
+pub use view::{Direction, Located, TwinPage, View};

@@ -1,6 +1,7 @@
 //! One instant of the nation, for as long as it is held: every question goes through it.
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ontology::{Class, ClassId, Ontology, RelationshipId, Value};
@@ -8,7 +9,7 @@ use ontology::{Class, ClassId, Ontology, RelationshipId, Value};
 use crate::change::Values;
 use crate::id::{Position, TwinId};
 use crate::live::{Latest, Live, TwinRef, ValueRef};
-use crate::space::{Point, Region, Relation, Shape};
+use crate::space::{Bounds, Look, Point, PointPage, Region, Relation, Resolution, Shape};
 
 /// Which way a relationship is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,42 @@ pub enum Direction {
     Out,
     /// From target to source.
     In,
+}
+
+/// How many twins of a class there are on the map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Located {
+    /// Twins that are at one point.
+    pub points: usize,
+    /// Twins that have any other shape.
+    pub shapes: usize,
+}
+
+/// Twins of one class whose points lie together.
+#[derive(Debug)]
+pub struct TwinPage<'v> {
+    class: ClassId,
+    page: PointPage<'v, u32>,
+}
+
+impl<'v> TwinPage<'v> {
+    /// How many there are; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "no page is empty")]
+    pub fn len(&self) -> usize {
+        self.page.len()
+    }
+
+    /// Whether the walk takes all of them, because of a box that is [`Look::Whole`].
+    pub fn whole(&self) -> bool {
+        self.page.whole
+    }
+
+    /// The twins and where they are.
+    pub fn twins(&self) -> impl Iterator<Item = (TwinRef, Point)> + use<'v> {
+        let class = self.class;
+        let entries = self.page.entries();
+        entries.map(move |(row, point)| (TwinRef { class, row }, point))
+    }
 }
 
 /// An immutable instant; cheap to take and to clone.
@@ -194,6 +231,81 @@ impl View {
                 .space()
                 .search_while(region, relation, shape_of, go_on)
         })
+    }
+
+    /// The position after which no twin of a class, or of its subclasses, changed any more: what
+    /// is said of them alone is the same at every later instant that answers this position.
+    pub fn changed(&self, class: ClassId) -> Position {
+        let classes = self.ontology().with_descendants(class);
+        let offsets = classes.map(|class| self.live.changed(class));
+        Position::of(&self.live.lane, offsets.max().unwrap_or(self.live.offset))
+    }
+
+    /// How many twins of exactly this class are on the map.
+    pub fn located(&self, class: ClassId) -> Located {
+        let space = self.live.table(class).space();
+        Located {
+            points: space.points(),
+            shapes: space.len() - space.points(),
+        }
+    }
+
+    /// The least box that holds all twins of a class and its subclasses. Looks at each that is no
+    /// point.
+    pub fn bounds(&self, class: ClassId) -> Option<Bounds> {
+        let boxes = self.ontology().with_descendants(class).flat_map(|class| {
+            let table = self.live.table(class);
+            let has_shapes = self.located(class).shapes > 0;
+            let rows = 0..if has_shapes { table.rows() as u32 } else { 0 };
+            let shapes = rows.filter_map(move |row| Some(table.shape(row)?.bounds()));
+            table.space().bounds_of_points().into_iter().chain(shapes)
+        });
+        boxes.reduce(Bounds::join)
+    }
+
+    /// Walks over the points of a class and its subclasses, in an order that keeps neighbours of
+    /// one class together. `look` says how to go on with all that lie in a box, `take` is given
+    /// those that are left, page by page until it breaks; both are handed the state of the walk.
+    pub fn walk_points<W>(
+        &self,
+        class: ClassId,
+        state: &mut W,
+        look: &impl Fn(&mut W, &Bounds) -> Look,
+        take: &impl Fn(&mut W, TwinPage<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.ontology()
+            .with_descendants(class)
+            .try_for_each(|class| {
+                let space = self.live.table(class).space();
+                space.walk_points(state, look, &|state, page| {
+                    take(state, TwinPage { class, page })
+                })
+            })
+    }
+
+    /// Twins of a class and its subclasses that are no points and whose boxes meet a box, sorted by
+    /// id, and whether these are all; see [`SpaceIndex::shapes_near`] for `finest` and `most`,
+    /// which counts for each class.
+    ///
+    /// [`SpaceIndex::shapes_near`]: crate::space::SpaceIndex::shapes_near
+    pub fn shapes_near(
+        &self,
+        class: ClassId,
+        bounds: &Bounds,
+        finest: Resolution,
+        most: usize,
+    ) -> (Vec<TwinRef>, bool) {
+        let (mut found, mut all) = (Vec::new(), true);
+        for class in self.ontology().with_descendants(class) {
+            let table = self.live.table(class);
+            let (rows, complete) = table.space().shapes_near(bounds, finest, most);
+            all &= complete;
+            let meets = |row: &u32| shape_of(table, *row).bounds().overlaps(bounds);
+            let rows = rows.into_iter().filter(meets);
+            found.extend(rows.map(|row| TwinRef { class, row }));
+        }
+        self.sort_by_id(&mut found);
+        (found, all)
     }
 
     /// Twins of a class (of any, if `None`) whose shape holds the point, sorted by id.

@@ -200,7 +200,7 @@ impl Draft {
                 duplicates += u64::from(repeats);
             }
         }
-        self.work.offset = next;
+        self.work.advance(&self.base, next);
         for receipt in &mut self.receipts {
             receipt.offset = next; // What the first answer says, and every repeat of it.
         }

@@ -83,7 +83,8 @@ impl Trial {
         let Attempt {
             mut live, changes, ..
         } = attempt;
-        live.offset += changes.len() as u64;
+        let next = live.offset + changes.len() as u64;
+        live.advance(&self.live, next);
         self.changes += changes.len();
         self.bytes += changes.iter().map(Change::bytes).sum::<usize>();
         self.live = Arc::new(live);

@@ -41,6 +41,9 @@ pub(crate) struct Live {
     pub(crate) lane: Arc<str>,
     /// Everything below this offset has happened.
     pub(crate) offset: u64,
+    /// For each class the offset at which twins of exactly that class last changed, or at which
+    /// they were loaded.
+    changed: Vec<u64>,
     ids: HashMap<TwinId, TwinRef>,
     tables: Vec<Arc<Table>>,
     edges: Vec<Arc<Edges>>,
@@ -59,6 +62,7 @@ impl Live {
             .map(|_| Arc::new(Edges::default()))
             .collect();
         Self {
+            changed: vec![offset; ontology.classes().len()],
             ontology,
             lane,
             offset,
@@ -66,6 +70,23 @@ impl Live {
             tables,
             edges,
         }
+    }
+
+    /// Ends a group of changes that began from `base`: the instant is the one before `next`.
+    pub(crate) fn advance(&mut self, base: &Self, next: u64) {
+        self.offset = next;
+        let tables = self.tables.iter().zip(&base.tables);
+        for (changed, (table, before)) in self.changed.iter_mut().zip(tables) {
+            // Whoever changes a table copies it first.
+            if !Arc::ptr_eq(table, before) {
+                *changed = next;
+            }
+        }
+    }
+
+    /// The offset at which twins of exactly this class last changed.
+    pub(crate) fn changed(&self, class: ClassId) -> u64 {
+        self.changed[class.0 as usize]
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<TwinRef> {
