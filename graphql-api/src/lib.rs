@@ -4,6 +4,7 @@
 //! POST /graphql ─► guard ─► frame (parse, validate) ─► exec ─► query: one View ─► JSON bytes
 //! /bulk ─────────► guard ─► lines ─► commits ─► a result for each line
 //! /log ──────────► guard ─► follow, line by line
+//! /tiles ────────► guard ─► layer, tile ─► one View ─► a vector tile
 //! /graphql/ws ───►                                      ├───► mutation: commit, record
 //!                                                       └───► subscription: follow, event by event
 //! ```
@@ -29,6 +30,7 @@ mod schema;
 mod service;
 #[cfg(test)]
 mod testing;
+mod tiles;
 
 pub use error::Code;
 pub use http::{router, router_with};

@@ -138,3 +138,22 @@ pub const MAX_LOG_READERS: usize = 16;
 pub const MAX_LOG_CHUNK_BYTES: usize = 256 << 10;
 /// How often a reader of `/log` to whom nothing is to be told gets a blank line.
 pub const LOG_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Deepest zoom of a tile.
+pub const MAX_TILE_ZOOM: u8 = 22;
+/// Most shapes, points apart, that are looked at for one class of a tile: largest first by what the
+/// index knows of their size.
+pub const MAX_TILE_CANDIDATES: usize = 50_000;
+/// Most lines and areas of a tile, largest first.
+pub const MAX_TILE_FEATURES: usize = 20_000;
+/// Most points of a tile; where there are more, they are counted by H3 cell.
+pub const MAX_TILE_POINTS: usize = 10_000;
+/// Vertices of lines and areas after which a tile takes no further one.
+pub const MAX_TILE_VERTICES: usize = 500_000;
+/// Bytes after which a tile takes no further feature.
+pub const MAX_TILE_BYTES: usize = 8 << 20;
+/// Longest time that one tile is worked on.
+pub const MAX_TILE_TIME: Duration = Duration::from_secs(5);
+/// Most properties and telemetries that one tile is asked for.
+pub const MAX_TILE_ATTRIBUTES: usize = 32;
+/// Properties and telemetries of a tile that names none, in the model's order.
+pub const DEFAULT_TILE_ATTRIBUTES: usize = 16;

@@ -51,6 +51,9 @@ pub(crate) struct Metrics {
     events: Counter,
     log_lines: Counter,
     log_readers_ended: Counter,
+    tiles: Family<CodeLabel, Counter>,
+    tile_seconds: Histogram,
+    tile_dropped: Counter,
 }
 
 /// What is taken at once of what is bounded.
@@ -72,6 +75,10 @@ impl Metrics {
         let events = Counter::default();
         let log_lines = Counter::default();
         let log_readers_ended = Counter::default();
+        let tiles = Family::default();
+        // 50 us to 13 s.
+        let tile_seconds = Histogram::new(exponential_buckets(50e-6, 4.0, 10));
+        let tile_dropped = Counter::default();
         let mut registry = Registry::default();
         registry.register(
             "twin_graphql_requests",
@@ -103,6 +110,21 @@ impl Metrics {
             "Readers of /log that were ended because they did not read",
             log_readers_ended.clone(),
         );
+        registry.register(
+            "twin_tile_requests",
+            "Requests for tiles by the code of their error, OK without one",
+            tiles.clone(),
+        );
+        registry.register(
+            "twin_tile_seconds",
+            "Time from a request for a tile to its bytes, tiles that had not changed left out",
+            tile_seconds.clone(),
+        );
+        registry.register(
+            "twin_tile_dropped",
+            "Twins left out of tiles for a limit or as too small to be seen",
+            tile_dropped.clone(),
+        );
         registry.register_collector(Box::new(TwinCollector { twin, places }));
         if let Some(figures) = figures {
             registry.register_collector(Box::new(Figures(figures)));
@@ -115,6 +137,19 @@ impl Metrics {
             events,
             log_lines,
             log_readers_ended,
+            tiles,
+            tile_seconds,
+            tile_dropped,
+        }
+    }
+
+    /// A tile was asked for; `drawn` says how long it took and what it left out.
+    pub(crate) fn tile(&self, code: Option<Code>, drawn: Option<(Duration, u64)>) {
+        let code = code.map_or("OK", Code::as_str);
+        self.tiles.get_or_create(&CodeLabel { code }).inc();
+        if let Some((took, dropped)) = drawn {
+            self.tile_seconds.observe(took.as_secs_f64());
+            self.tile_dropped.inc_by(dropped);
         }
     }
 

@@ -25,6 +25,7 @@ use crate::limits::{
 };
 use crate::metrics::{Figure, Metrics, Places};
 use crate::schema::{self, SchemaError};
+use crate::tiles::{self, Asked, Drawn, Layer, Tile};
 
 /// Runs one read-only SurrealQL text; answers a list with a result or an error for each statement,
 /// or says why nothing was run.
@@ -202,6 +203,44 @@ impl Service {
             ..Question::default()
         };
         self.answer(question).await.body
+    }
+
+    /// Draws a tile with what it carries by itself, as `GET /tiles/{layer}/{z}/{x}/{y}.mvt` does; the
+    /// bytes are a Mapbox Vector Tile.
+    ///
+    /// # Errors
+    /// What is wrong with the question, or that it took too long.
+    pub async fn tile(&self, layer: &str, z: u8, x: u32, y: u32) -> Result<Vec<u8>, String> {
+        let view = self.inner.twin.view();
+        let layer = Layer::compile(&self.inner.api, layer, &Asked::default());
+        let layer = layer.map_err(|fault| fault.message)?;
+        let tile = Tile::new(z, x, y).ok_or("there is no tile of that number")?;
+        let drawn = self.draw(view, layer, tile, None).await;
+        drawn
+            .map(|drawn| drawn.bytes)
+            .map_err(|fault| fault.message)
+    }
+
+    /// Draws a tile off the network's threads; a place among the requests goes with the work.
+    pub(crate) async fn draw(
+        &self,
+        view: View,
+        layer: Layer,
+        tile: Tile,
+        room: Option<Room>,
+    ) -> Result<Drawn, Fault> {
+        let (service, started) = (self.clone(), Instant::now());
+        let drawn = tokio::task::spawn_blocking(move || {
+            let _room = room;
+            tiles::draw(&service.inner.api, &view, &layer, tile)
+        });
+        let drawn = drawn.await.map_err(|error| ended_badly(&error)).flatten();
+        let metrics = &self.inner.metrics;
+        match &drawn {
+            Ok(drawn) => metrics.tile(None, Some((started.elapsed(), drawn.dropped))),
+            Err(fault) => metrics.tile(Some(fault.code), None),
+        }
+        drawn
     }
 
     /// A place among the requests that are worked on; `None` if none came free in time.

@@ -42,7 +42,7 @@ enum Kind {
 
 /// Where the numbers stand.
 #[derive(Debug)]
-enum Source {
+pub(crate) enum Source {
     Property(Columns),
     /// The newest readings, or those of a time.
     Telemetry {
@@ -186,7 +186,7 @@ impl Measure {
             Tally::Extreme(Some(Number::Whole(number))) => Ok(Measured::Whole(i128::from(*number))),
             Tally::Extreme(Some(Number::Real(number))) => real(*number),
             Tally::Extreme(None) | Tally::Sum(Sum { count: 0, .. }) => Ok(Measured::Nothing),
-            Tally::Sum(sum) if self.kind == Kind::Mean => real(sum.total() / sum.count as f64),
+            Tally::Sum(sum) if self.kind == Kind::Mean => real(sum.mean()),
             Tally::Sum(sum) if sum.is_whole() => Ok(Measured::Whole(sum.whole)),
             Tally::Sum(sum) => real(sum.total()),
         }
@@ -194,7 +194,12 @@ impl Measure {
 }
 
 /// The property or telemetry of a name, and its schema.
-fn source(api: &Api, class: ClassId, at: &str, name: &str) -> Result<(Source, Schema), Fault> {
+pub(crate) fn source(
+    api: &Api,
+    class: ClassId,
+    at: &str,
+    name: &str,
+) -> Result<(Source, Schema), Fault> {
     let model = api.class(class);
     let (source, schema) = if let Some(property) = model.property(name) {
         let columns = Columns::of(api, class, name);
@@ -223,7 +228,7 @@ fn source(api: &Api, class: ClassId, at: &str, name: &str) -> Result<(Source, Sc
 }
 
 impl Source {
-    fn number(&self, view: &View, twin: TwinRef) -> Option<Number> {
+    pub(crate) fn number(&self, view: &View, twin: TwinRef) -> Option<Number> {
         let class = view.class_id(twin);
         match self {
             Self::Property(columns) => match view.value_ref(twin, columns.in_class(class)?)? {
@@ -281,7 +286,7 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, number: Number) {
+    pub(crate) fn add(&mut self, number: Number) {
         self.count += 1;
         match number {
             Number::Whole(number) => self.whole += i128::from(number),
@@ -306,6 +311,11 @@ impl Sum {
 
     fn is_whole(&self) -> bool {
         self.reals == 0
+    }
+
+    /// NaN of no numbers.
+    pub(crate) fn mean(&self) -> f64 {
+        self.total() / self.count as f64
     }
 
     fn total(&self) -> f64 {

@@ -33,8 +33,10 @@ use twin_core::{Position, Principal, View};
 
 pub(crate) use self::change::{Event, Subject, Watch};
 pub(crate) use self::cost::Cost;
+pub(crate) use self::filter::Columns;
 pub(crate) use self::history::{Aggregate, History};
-use self::page::Clock;
+pub(crate) use self::measure::{Source, Sum, source};
+pub(crate) use self::page::Clock;
 use self::plan::Planner;
 pub(crate) use self::run::write_json;
 use self::run::{Reported, Run, Step};

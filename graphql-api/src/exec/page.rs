@@ -49,8 +49,13 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
+        Self::within(MAX_EXECUTION)
+    }
+
+    /// One whose time is up after so long.
+    pub(crate) fn within(time: Duration) -> Self {
         Self {
-            deadline: Instant::now() + MAX_EXECUTION,
+            deadline: Instant::now() + time,
             ticks: Cell::new(0),
             late: Cell::new(false),
         }

@@ -12,6 +12,7 @@ mod health;
 mod log;
 mod page;
 mod socket;
+mod tiles;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -53,6 +54,10 @@ pub fn router_with(service: Service, others: Router) -> Router {
         .route("/graphql/schema.graphql", get(graphql::sdl))
         .route("/graphql/console/{file}", get(console::asset))
         .route("/surql", post(graphql::surql))
+        .route("/tiles/{layer}/{z}/{x}/{file}", get(tiles::tile))
+        .route("/tiles/{file}", get(tiles::layer))
+        .route("/tiles.json", get(tiles::layers))
+        .route("/style.json", get(tiles::style))
         // Whoever watches the service is answered however busy it is.
         .route_layer(from_fn_with_state(service.clone(), guard::room))
         .route("/metrics", get(health::metrics))

@@ -65,6 +65,7 @@ pub(super) async fn start(State(service): State<Service>, headers: HeaderMap) ->
          <ul class=\"places\">\
          <li><a href=\"/graphql\">Ask it <small>GraphiQL, with examples</small></a></li>\
          <li><a href=\"/graphql/schema.graphql\">Schema <small>GraphQL</small></a></li>\
+         <li><a href=\"/tiles.json\">Map layers <small>vector tiles</small></a></li>\
          <li><a href=\"/metrics\">Metrics <small>Prometheus</small></a></li>\
          <li><a href=\"/readyz\">Ready?</a></li></ul>\
          <h2>What is in it</h2><table>{rows}</table>\

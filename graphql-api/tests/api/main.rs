@@ -16,4 +16,5 @@ mod queries;
 mod schema;
 mod socket;
 mod subscriptions;
+mod tiles;
 mod world;

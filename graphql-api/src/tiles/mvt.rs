@@ -1,0 +1,328 @@
+//! Mapbox Vector Tile 2.1, written: one layer of one tile as protocol buffers.
+//!
+//! # Invariants
+//! - What is written follows <https://github.com/mapbox/vector-tile-spec/tree/master/2.1>: the
+//!   version is 2, every key and every value of the layer stands there once, and a feature has each
+//!   key at most once and at least one position.
+//! - The same calls give the same bytes.
+//!
+//! Only what a tile needs of protocol buffers is here: whole numbers as varints (signed ones of
+//! geometry in zigzag), fixed 64 bits, and lengths before what they measure.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use super::grid::EXTENT;
+use super::mend::{At, Polygon};
+
+// Fields of the messages, each with its wire type in the low bits.
+const TILE_LAYER: u8 = 3 << 3 | LENGTH;
+const LAYER_NAME: u8 = 1 << 3 | LENGTH;
+const LAYER_FEATURE: u8 = 2 << 3 | LENGTH;
+const LAYER_KEY: u8 = 3 << 3 | LENGTH;
+const LAYER_VALUE: u8 = 4 << 3 | LENGTH;
+const LAYER_EXTENT: u8 = 5 << 3 | VARINT;
+const LAYER_VERSION: u8 = 15 << 3 | VARINT;
+const FEATURE_ID: u8 = 1 << 3 | VARINT;
+const FEATURE_TAGS: u8 = 2 << 3 | LENGTH;
+const FEATURE_TYPE: u8 = 3 << 3 | VARINT;
+const FEATURE_GEOMETRY: u8 = 4 << 3 | LENGTH;
+const VALUE_TEXT: u8 = 1 << 3 | LENGTH;
+const VALUE_DOUBLE: u8 = 3 << 3 | FIXED_64;
+const VALUE_UINT: u8 = 5 << 3 | VARINT;
+const VALUE_SINT: u8 = 6 << 3 | VARINT;
+const VALUE_BOOL: u8 = 7 << 3 | VARINT;
+const VARINT: u8 = 0;
+const FIXED_64: u8 = 1;
+const LENGTH: u8 = 2;
+
+// Commands of a geometry.
+const MOVE_TO: u32 = 1;
+const LINE_TO: u32 = 2;
+const CLOSE_PATH: u32 = 7;
+
+/// Bytes that a layer takes beside its features, keys and values.
+const FRAME_BYTES: usize = 64;
+
+/// What a feature is drawn as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Points = 1,
+    Lines = 2,
+    Areas = 3,
+}
+
+/// A value of a feature.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tag<'v> {
+    Text(&'v str),
+    Double(f64),
+    Int(i64),
+    Bool(bool),
+}
+
+/// Place of a key in the layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key(u32);
+
+/// A layer as it grows.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    name: String,
+    features: Vec<u8>,
+    keys: Vec<u8>,
+    key_names: Vec<String>,
+    values: Values,
+    // Of the feature that is being written.
+    tags: Vec<u8>,
+    geometry: Vec<u8>,
+    pen: At,
+    scratch: Vec<u8>,
+}
+
+impl Writer {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            features: Vec::new(),
+            keys: Vec::new(),
+            key_names: Vec::new(),
+            values: Values::default(),
+            tags: Vec::new(),
+            geometry: Vec::new(),
+            pen: [0; 2],
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The key of a name.
+    pub(crate) fn key(&mut self, name: &str) -> Key {
+        let known = self.key_names.iter().position(|known| known == name);
+        let place = known.unwrap_or_else(|| {
+            self.keys.push(LAYER_KEY);
+            put_bytes(&mut self.keys, name.as_bytes());
+            self.key_names.push(name.to_owned());
+            self.key_names.len() - 1
+        });
+        Key(place as u32)
+    }
+
+    /// Gives the feature that is being written a value.
+    pub(crate) fn tag(&mut self, key: Key, tag: Tag<'_>) {
+        let value = &mut self.scratch;
+        value.clear();
+        match tag {
+            Tag::Text(text) => {
+                value.push(VALUE_TEXT);
+                put_bytes(value, text.as_bytes());
+            }
+            Tag::Double(number) => {
+                value.push(VALUE_DOUBLE);
+                value.extend_from_slice(&number.to_le_bytes());
+            }
+            Tag::Int(number) => {
+                if let Ok(number) = u64::try_from(number) {
+                    value.push(VALUE_UINT);
+                    put(value, number);
+                } else {
+                    value.push(VALUE_SINT);
+                    put(value, (number << 1 ^ number >> 63).cast_unsigned());
+                }
+            }
+            Tag::Bool(is) => {
+                value.push(VALUE_BOOL);
+                put(value, u64::from(is));
+            }
+        }
+        let place = self.values.place(&self.scratch);
+        put(&mut self.tags, u64::from(key.0));
+        put(&mut self.tags, u64::from(place));
+    }
+
+    /// Draws points, at least one.
+    pub(crate) fn points(&mut self, points: &[At]) {
+        self.command(MOVE_TO, points.len());
+        for &at in points {
+            self.step(at);
+        }
+    }
+
+    /// Draws a line of at least two positions.
+    pub(crate) fn line(&mut self, line: &[At]) {
+        self.path(line);
+    }
+
+    /// Draws an area.
+    pub(crate) fn polygon(&mut self, polygon: &Polygon) {
+        for ring in polygon {
+            self.path(ring);
+            self.command(CLOSE_PATH, 1);
+        }
+    }
+
+    fn path(&mut self, path: &[At]) {
+        let Some((&first, rest)) = path.split_first() else {
+            return;
+        };
+        self.command(MOVE_TO, 1);
+        self.step(first);
+        self.command(LINE_TO, rest.len());
+        for &at in rest {
+            self.step(at);
+        }
+    }
+
+    fn command(&mut self, command: u32, count: usize) {
+        put(&mut self.geometry, u64::from(command) | (count as u64) << 3);
+    }
+
+    fn step(&mut self, at: At) {
+        for axis in [0, 1] {
+            let way = at[axis] - self.pen[axis];
+            put(
+                &mut self.geometry,
+                u64::from((way << 1 ^ way >> 31).cast_unsigned()),
+            );
+        }
+        self.pen = at;
+    }
+
+    /// Whether anything of the feature that is being written was drawn.
+    pub(crate) fn has_drawn(&self) -> bool {
+        !self.geometry.is_empty()
+    }
+
+    /// Ends the feature that was being written; it is left out if nothing was drawn.
+    pub(crate) fn end(&mut self, id: u64, kind: Kind) {
+        if self.has_drawn() {
+            let length = 1
+                + varint_len(id)
+                + 2
+                + if self.tags.is_empty() {
+                    0
+                } else {
+                    1 + varint_len(self.tags.len() as u64) + self.tags.len()
+                }
+                + 1
+                + varint_len(self.geometry.len() as u64)
+                + self.geometry.len();
+            let out = &mut self.features;
+            out.push(LAYER_FEATURE);
+            put(out, length as u64);
+            out.push(FEATURE_ID);
+            put(out, id);
+            if !self.tags.is_empty() {
+                out.push(FEATURE_TAGS);
+                put_bytes(out, &self.tags);
+            }
+            out.push(FEATURE_TYPE);
+            out.push(kind as u8);
+            out.push(FEATURE_GEOMETRY);
+            put_bytes(out, &self.geometry);
+        }
+        self.tags.clear();
+        self.geometry.clear();
+        self.pen = [0; 2];
+    }
+
+    /// How large the tile is by now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.features.len() + self.keys.len() + self.values.bytes.len() + FRAME_BYTES
+    }
+
+    /// The tile; of a layer without features one without layers, which is no bytes at all.
+    pub(crate) fn tile(self) -> Vec<u8> {
+        if self.features.is_empty() {
+            return Vec::new();
+        }
+        let mut head = Vec::new();
+        head.push(LAYER_NAME);
+        put_bytes(&mut head, self.name.as_bytes());
+        let mut tail = vec![LAYER_EXTENT];
+        put(&mut tail, EXTENT.cast_unsigned());
+        tail.extend_from_slice(&[LAYER_VERSION, 2]);
+        let parts = [&head, &self.features, &self.keys, &self.values.bytes, &tail];
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let mut tile = Vec::with_capacity(length + 6);
+        tile.push(TILE_LAYER);
+        put(&mut tile, length as u64);
+        for part in parts {
+            tile.extend_from_slice(part);
+        }
+        tile
+    }
+}
+
+/// The values of a layer, each once.
+#[derive(Debug, Default)]
+struct Values {
+    /// All of them, as they stand in the layer.
+    bytes: Vec<u8>,
+    /// Where each stands.
+    spans: Vec<(u32, u32)>,
+    /// Places by hash, 0 for none, else one more; a power of two, at most half full.
+    table: Vec<u32>,
+    /// Keyed anew for each tile, so that nobody can choose texts of one hash.
+    hasher: RandomState,
+}
+
+impl Values {
+    fn place(&mut self, value: &[u8]) -> u32 {
+        if self.table.len() <= self.spans.len() * 2 {
+            self.grow();
+        }
+        let mut slot = self.slot(value);
+        loop {
+            match self.table[slot] {
+                0 => break,
+                taken => {
+                    let (start, end) = self.spans[taken as usize - 1];
+                    if self.bytes[start as usize..end as usize] == *value {
+                        return taken - 1;
+                    }
+                }
+            }
+            slot = (slot + 1) & (self.table.len() - 1);
+        }
+        self.bytes.push(LAYER_VALUE);
+        put(&mut self.bytes, value.len() as u64);
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(value);
+        self.spans.push((start, self.bytes.len() as u32));
+        self.table[slot] = self.spans.len() as u32;
+        self.table[slot] - 1
+    }
+
+    /// Where a value is looked for first.
+    fn slot(&self, value: &[u8]) -> usize {
+        self.hasher.hash_one(value) as usize & (self.table.len() - 1)
+    }
+
+    fn grow(&mut self) {
+        self.table = vec![0; (self.table.len() * 2).max(256)];
+        for (place, (start, end)) in self.spans.iter().enumerate() {
+            let mut slot = self.slot(&self.bytes[*start as usize..*end as usize]);
+            while self.table[slot] != 0 {
+                slot = (slot + 1) & (self.table.len() - 1);
+            }
+            self.table[slot] = place as u32 + 1;
+        }
+    }
+}
+
+/// Appends a varint.
+fn put(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn varint_len(number: u64) -> usize {
+    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
+}
