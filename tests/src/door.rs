@@ -129,6 +129,25 @@ pub fn strings(value: &Value) -> BTreeSet<String> {
     }
 }
 
+/// What came for a `GET`, whatever it is.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// HTTP status.
+    pub status: u16,
+    /// Names of headers, in small letters, and their values.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub bytes: Vec<u8>,
+}
+
+impl Fetched {
+    /// A header's value, empty where it was not sent.
+    pub fn header(&self, name: &str) -> &str {
+        let header = self.headers.iter().find(|(other, _)| other == name);
+        header.map_or("", |(_, value)| value)
+    }
+}
+
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -194,6 +213,34 @@ impl Twin {
             .trim()
             .parse()
             .unwrap_or_else(|error| panic!("{name} {value}: {error}"))
+    }
+
+    /// Gets bytes, with these headers, whatever the answer.
+    #[track_caller]
+    pub fn fetch(&self, path: &str, headers: &[(&str, &str)]) -> Fetched {
+        let url = format!("http://{}{path}", self.http());
+        let mut request = agent().get(&url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut answer = request
+            .call()
+            .unwrap_or_else(|error| panic!("GET {url}: {error}"));
+        let said = answer.headers().iter();
+        let said = said.map(|(name, value)| {
+            let value = value.to_str().unwrap_or_default().to_owned();
+            (name.as_str().to_owned(), value)
+        });
+        let (headers, status) = (said.collect(), answer.status().as_u16());
+        let body = answer.body_mut().with_config().limit(ANSWER_MAX_BYTES);
+        let bytes = body
+            .read_to_vec()
+            .unwrap_or_else(|error| panic!("GET {url}: {error}"));
+        Fetched {
+            status,
+            headers,
+            bytes,
+        }
     }
 
     /// Gets, whatever the answer.

@@ -26,7 +26,7 @@ mod time;
 pub use book::{Book, Held, NoReceipt, Writing, is_sound};
 pub use checks::Checks;
 pub use disk::{Cut, Disk, Fault, Site, Trouble};
-pub use door::{Answer, Rows, ask, rows, strings};
+pub use door::{Answer, Fetched, Rows, ask, rows, strings};
 pub use foreign::{Finished, Foreign, node, publisher, subscriber, until};
 pub use light::{Device, Subscription};
 pub use process::{
