@@ -64,6 +64,24 @@ pub(crate) static NEAREST_MILLION: Figure = figure(
     Unit::Seconds,
     Some(20.0 * MICRO),
 );
+pub(crate) static TILE_MILLION: Figure = figure(
+    "tiles-million",
+    "tile of zoom 6, 1 M points by cell",
+    Unit::Seconds,
+    Some(20.0 * MILLI),
+);
+pub(crate) static TILE_BUILDINGS: Figure = figure(
+    "tiles-buildings",
+    "tile of zoom 14, 5,000 buildings",
+    Unit::Seconds,
+    Some(5.0 * MILLI),
+);
+pub(crate) static TILE_RATE: Figure = figure(
+    "tiles-rate",
+    "tiles/s of 80 buildings over HTTP",
+    Unit::Rate,
+    None,
+);
 /// 25,000 indexed rows and 42,000 relationships a second, one row to three relationships.
 pub(crate) static BULK: Figure = figure(
     "bulk",
@@ -250,10 +268,13 @@ pub(crate) static YEAR_BACK: Figure =
 pub(crate) static YEAR_MEMORY: Figure = figure("year-memory", "most memory", Unit::Bytes, None);
 
 /// All figures, in the order of printing.
-pub(crate) static ALL: [&Figure; 41] = [
+pub(crate) static ALL: [&Figure; 44] = [
     &MEMORY,
     &RADIUS_MILLION,
     &NEAREST_MILLION,
+    &TILE_MILLION,
+    &TILE_BUILDINGS,
+    &TILE_RATE,
     &BULK,
     &RESTART,
     &BY_ID,

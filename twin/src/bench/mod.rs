@@ -20,6 +20,7 @@ mod readings;
 mod rwanda;
 mod stage;
 mod synthetic;
+mod tiles;
 mod web;
 mod year;
 
@@ -143,6 +144,7 @@ async fn measure(bench: &Bench) -> Result<(), Failure> {
     // Memory first: later, freed pages would be used again and growth would look smaller.
     let memory = bulk::memory(bench).await?;
     points::million(bench).await?;
+    tiles::all(bench).await?;
     if bench.wants_any(&Stage::FIGURES) {
         let mut stage = Stage::open(bench).await?;
         bulk::load(bench, &stage, memory).await?;

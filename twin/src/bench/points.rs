@@ -17,7 +17,7 @@ use super::synthetic::{self, Random, Recipe, THING, metres_for};
 use crate::failure::Failure;
 
 /// Points of the large set.
-const MILLION: u64 = 1_000_000;
+pub(crate) const MILLION: u64 = 1_000_000;
 /// Points that a radius should return.
 const WITHIN: f64 = 500.0;
 const NEAREST: usize = 10;

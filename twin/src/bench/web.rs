@@ -15,7 +15,10 @@ const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
 /// The service.
 pub(crate) struct Web {
+    /// Where GraphQL is asked.
     url: String,
+    /// Where everything else begins.
+    base: String,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -30,14 +33,16 @@ impl Web {
                 tracing::error!(%error, "the measured HTTP service ended");
             }
         });
-        let url = format!("http://{address}/graphql");
-        Ok(Self { url, server })
+        let base = format!("http://{address}");
+        let url = format!("{base}/graphql");
+        Ok(Self { url, base, server })
     }
 
     pub(crate) fn client(&self) -> Client {
         Client {
             agent: agent(PATIENCE),
             url: self.url.clone(),
+            base: self.base.clone(),
         }
     }
 
@@ -50,12 +55,19 @@ impl Web {
 pub(crate) struct Client {
     agent: ureq::Agent,
     url: String,
+    base: String,
 }
 
 impl Client {
     /// The bytes that a request is answered with.
     pub(crate) fn post(&self, request: &Value) -> Result<Vec<u8>, Failure> {
         body(&self.url, self.agent.post(&self.url).send_json(request))
+    }
+
+    /// The bytes that stand at a path.
+    pub(crate) fn get(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        let url = format!("{}{path}", self.base);
+        body(&url, self.agent.get(&url).call())
     }
 }
 
