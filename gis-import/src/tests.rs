@@ -2,6 +2,7 @@
 
 mod dry_run;
 mod rules;
+mod validity;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
