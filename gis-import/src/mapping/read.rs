@@ -8,6 +8,7 @@ use ontology::{Class, Ontology, Schema, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::file::FILE_KEYS;
 use super::item::{Item, did_you_mean};
 use super::problem::Problems;
 use super::{
@@ -96,11 +97,12 @@ impl<'o> Reader<'o> {
             files,
             rules,
             nulls,
+            positions: None,
         }
     }
 
     fn file(&mut self, table: &DeTable<'_>, span: &Range<usize>) -> Option<SourceFile> {
-        self.only(table, &["format", "in", "name"], "a file");
+        self.only(table, &FILE_KEYS, "a file");
         let item = self.needed(table, "name", span, "a file")?;
         let name = self.text(item)?;
         let inside = Path::new(&*name)
@@ -136,10 +138,12 @@ impl<'o> Reader<'o> {
             let help = format!("say `format`, one of {}", FORMAT_NAMES.join(", "));
             self.problems.add(given.span(), reason, Some(help));
         }
+        let options = self.options(table, format);
         Some(SourceFile {
             root: root?,
             name,
             format: format?,
+            options: options?,
         })
     }
 
