@@ -1,14 +1,15 @@
 //! Files as one stream of features, whatever their format.
 //!
 //! # Invariants
-//! - A reader holds a bounded part of its file: one feature, one row or one batch of rows.
+//! - A reader holds a bounded part of its file: one feature, one row or one batch of rows; of tiles a
+//!   layer, up to a named limit.
 //! - A feature that cannot be read is an [`Item::Refused`] and the stream goes on; a file that
 //!   cannot be read further is a [`FileError`] and the stream has ended.
 //! - No input makes a reader panic: libraries that may are called behind `catch_unwind`.
 //! - Feature numbers are consecutive from 1, refused features included.
 //!
-//! Geometry is handed on as it stands in the file; whether it is valid is decided later, off the
-//! thread that reads.
+//! Geometry is handed on as it stands in the file, in WGS 84 where that says another system; whether it
+//! is valid is decided later, off the thread that reads.
 
 mod archive;
 mod crs;
