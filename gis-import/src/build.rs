@@ -70,6 +70,8 @@ pub(crate) enum Built {
     /// No rule is for it.
     Skipped,
     Refused(Note),
+    /// Something about the file, of no feature.
+    Remark(Note),
 }
 
 /// Why a feature is refused.
@@ -307,6 +309,7 @@ impl Builder<'_> {
             GeometryFrom::Columns { lon, lat } => match (self.degrees(lon)?, self.degrees(lat)?) {
                 (None, None) => return Ok(None),
                 (Some(lon), Some(lat)) => {
+                    let (lon, lat) = self.placed(lon, lat)?;
                     Shape::from_geo(geo_types::Geometry::Point(geo_types::Point::new(lon, lat)))
                 }
                 _ => {
@@ -323,6 +326,16 @@ impl Builder<'_> {
             };
             Fault::new(kind, error.to_string())
         })
+    }
+
+    /// A position of two columns in degrees.
+    fn placed(&self, lon: f64, lat: f64) -> Result<(f64, f64), Fault> {
+        match self.mapping.positions() {
+            None => Ok((lon, lat)),
+            Some(crs) => crs
+                .degrees(lon, lat)
+                .map_err(|reason| Fault::new("a position out of range", reason)),
+        }
     }
 
     fn degrees(&self, column: &str) -> Result<Option<f64>, Fault> {

@@ -16,7 +16,7 @@ use crate::batch::{Target, Tried};
 use crate::build::{Built, build, build_set};
 use crate::difference::Difference;
 use crate::error::{Failure, ImportError};
-use crate::formats::{FileError, Format, Item, RawGeometry, Reader, Wanted};
+use crate::formats::{FileError, Format, Item, Options, RawGeometry, Reader, Wanted};
 use crate::load::{Progress, load};
 use crate::mapping::{Folders, Mapping};
 use crate::report::{Note, Report};
@@ -74,7 +74,7 @@ async fn run(
         dry_run: matches!(target, Target::Trial(_)),
         ..Report::default()
     };
-    let Some((path, format)) = mapping.find(folders) else {
+    let Some((path, file)) = mapping.find(folders) else {
         let set = mapping.set.to_string();
         let error = if mapping.needs_file() {
             ImportError::FileNotGiven(set)
@@ -88,7 +88,9 @@ async fn run(
         });
     };
     report.file = path.display().to_string();
-    let reader = match open(&path, format, mapping.wanted()).await {
+    let (format, options) = (file.format, file.options.clone());
+    let mapping = Arc::new(mapping.of_file(file));
+    let reader = match open(&path, format, options, mapping.wanted()).await {
         Ok(reader) => reader,
         Err(error) => {
             return Err(Failure {
@@ -129,9 +131,14 @@ async fn run(
     }
 }
 
-async fn open(path: &Path, format: Format, wanted: Wanted) -> Result<Reader, ImportError> {
+async fn open(
+    path: &Path,
+    format: Format,
+    options: Options,
+    wanted: Wanted,
+) -> Result<Reader, ImportError> {
     let path = path.to_owned();
-    blocking(move || Reader::open(&path, format, &wanted))
+    blocking(move || Reader::open_with(&path, format, &options, &wanted))
         .await?
         .map_err(ImportError::File)
 }
@@ -183,7 +190,7 @@ fn geometry_bytes(item: &Item) -> usize {
             Some(RawGeometry::GeoJson(text)) => text.len(),
             Some(RawGeometry::Lacking { .. }) => 0,
         },
-        Item::Refused { .. } => 0,
+        Item::Refused { .. } | Item::Remark { .. } => 0,
     }
 }
 
@@ -194,6 +201,12 @@ fn build_chunk(items: &[Item], mapping: &Mapping, view: &View) -> Vec<Built> {
             place: place.to_string(),
             twin: None,
             kind: "not readable",
+            reason: reason.clone(),
+        }),
+        Item::Remark { kind, reason } => Built::Remark(Note {
+            place: "the file".to_owned(),
+            twin: None,
+            kind,
             reason: reason.clone(),
         }),
     };

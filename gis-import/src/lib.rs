@@ -6,7 +6,8 @@
 //! ```
 //!
 //! # Invariants
-//! - Memory does not grow with a file: chunks, batches and waiting relationships are bounded.
+//! - Memory does not grow with a file: chunks, batches and waiting relationships are bounded. Of tiles a
+//!   layer is held to be joined, up to a named limit.
 //! - No input panics, and one bad feature never stops a set.
 //! - The same input twice changes nothing the second time.
 //!

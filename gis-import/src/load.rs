@@ -174,6 +174,7 @@ impl Loader {
                     self.report.read += 1;
                     self.report.refused.add(note);
                 }
+                Built::Remark(note) => self.report.warnings.add(note),
             }
         }
         full

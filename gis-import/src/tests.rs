@@ -3,6 +3,7 @@
 mod dry_run;
 mod osm;
 mod rules;
+mod validity;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -657,4 +658,36 @@ async fn the_real_sets_are_imported_whole() {
         println!("{again}");
         assert_eq!((again.changes, again.created), (0, 0), "{again}");
     }
+}
+
+#[tokio::test]
+async fn the_pipes_of_rwanda_are_imported_whole() {
+    let Some(data) = data() else { return };
+    let twin = twin().await;
+    let folders = Folders {
+        data: Some(data),
+        seeds: seeds(),
+    };
+    run_shipped(&twin, "rwanda-institutions", &folders).await;
+    run_shipped(&twin, "rwanda-water-schemes", &folders).await;
+    let report = run_shipped(&twin, "rwanda-pipes", &folders).await;
+    println!("{report}");
+    // Of 39 pipes the tiles keep a point; 14 name a scheme that no file has.
+    assert_eq!((report.read, report.created), (85_129, 85_090), "{report}");
+    assert_eq!(
+        (report.refused.count, report.related),
+        (39, 85_090 - 14),
+        "{report}"
+    );
+    let orphans = report.warnings.by_kind["a relationship that cannot be"];
+    assert_eq!(orphans, 14, "{report}");
+    let again = run_shipped(&twin, "rwanda-pipes", &folders).await;
+    assert_eq!((again.changes, again.unchanged), (0, 85_090), "{again}");
+    let report = run_shipped(&twin, "rwanda-chambers", &folders).await;
+    println!("{report}");
+    assert_eq!(
+        (report.created, report.refused.count),
+        (17_698, 0),
+        "{report}"
+    );
 }

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::crs::Crs;
 use super::error::FileError;
 use super::input::Input;
 use super::json_scan::Scanner;
-use super::{Cell, Feature, Item, MAX_FEATURE_BYTES, Place, RawGeometry};
+use super::{Cell, Feature, Item, MAX_FEATURE_BYTES, Options, Place, RawGeometry};
 
 /// Most bytes of a member of a collection that is not its features.
 const MAX_MEMBER_BYTES: usize = 1 << 20;
@@ -28,6 +29,9 @@ pub struct GeoJsonReader {
     state: State,
     buffer: Vec<u8>,
     count: u64,
+    crs: Crs,
+    /// Whether the mapping says the system, so that the file's own word does not count.
+    given: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +58,7 @@ struct Wire<'a> {
 }
 
 impl GeoJsonReader {
-    pub(super) fn collection(path: &Path) -> Result<Self, FileError> {
+    pub(super) fn collection(path: &Path, options: &Options) -> Result<Self, FileError> {
         let mut scanner = Scanner::new(Input::open(path)?);
         scanner.start()?;
         match scanner.peek()? {
@@ -71,22 +75,31 @@ impl GeoJsonReader {
             first: true,
             features_seen: false,
         };
+        Self::new(path, scanner, state, options)
+    }
+
+    pub(super) fn lines(path: &Path, options: &Options) -> Result<Self, FileError> {
+        let mut scanner = Scanner::new(Input::open(path)?);
+        scanner.start()?;
+        Self::new(path, scanner, State::Lines, options)
+    }
+
+    fn new(
+        path: &Path,
+        scanner: Scanner,
+        state: State,
+        options: &Options,
+    ) -> Result<Self, FileError> {
+        let given = options.crs.as_deref().map(Crs::parse).transpose();
+        let given =
+            given.map_err(|reason| FileError::new(path, "crs of the mapping", reason, ""))?;
         Ok(Self {
             scanner,
             state,
             buffer: Vec::new(),
             count: 0,
-        })
-    }
-
-    pub(super) fn lines(path: &Path) -> Result<Self, FileError> {
-        let mut scanner = Scanner::new(Input::open(path)?);
-        scanner.start()?;
-        Ok(Self {
-            scanner,
-            state: State::Lines,
-            buffer: Vec::new(),
-            count: 0,
+            given: given.is_some(),
+            crs: given.unwrap_or_else(Crs::wgs84),
         })
     }
 
@@ -199,10 +212,24 @@ impl GeoJsonReader {
                 format!("the type is {value}, not FeatureCollection"),
                 "only FeatureCollections are read; for one feature a line name the format geojsonl",
             )),
-            "crs" if !is_wgs84(&value) => Err(self.scanner.error(
-                format!("the coordinates are in {}", crs_name(&value)),
-                "transform them to WGS 84, for example with ogr2ogr -t_srs OGC:CRS84",
-            )),
+            "crs" if !self.given && !value.is_null() => {
+                let crs = Crs::parse(&crs_name(&value));
+                self.crs = crs.map_err(|reason| self.scanner.error(reason, ""))?;
+                if features_seen && !self.crs.is_wgs84() {
+                    return Err(self.scanner.error(
+                        format!(
+                            "the coordinates are in {}, said after the features",
+                            self.crs
+                        ),
+                        "say it in the mapping: crs = \"EPSG:…\" in [[file]]",
+                    ));
+                }
+                self.state = State::Members {
+                    first: false,
+                    features_seen,
+                };
+                Ok(())
+            }
             _ => {
                 self.state = State::Members {
                     first: false,
@@ -235,7 +262,7 @@ impl GeoJsonReader {
                 .capture(&mut self.buffer, MAX_FEATURE_BYTES, "a feature")?;
         }
         match serde_json::from_slice::<Wire<'_>>(&self.buffer) {
-            Ok(wire) => Ok(match convert(&wire, place) {
+            Ok(wire) => Ok(match convert(&wire, place, &self.crs) {
                 Ok(feature) => Item::Feature(feature),
                 Err(reason) => Item::Refused { place, reason },
             }),
@@ -261,7 +288,7 @@ impl GeoJsonReader {
     }
 }
 
-fn convert(wire: &Wire<'_>, place: Place) -> Result<Feature, String> {
+fn convert(wire: &Wire<'_>, place: Place, crs: &Crs) -> Result<Feature, String> {
     let Wire {
         kind,
         id,
@@ -288,7 +315,15 @@ fn convert(wire: &Wire<'_>, place: Place) -> Result<Feature, String> {
     let geometry = geometry
         .map(RawValue::get)
         .filter(|text| *text != "null")
-        .map(|text| RawGeometry::GeoJson(text.into()));
+        .map(|text| {
+            if crs.is_wgs84() {
+                Ok(text.into())
+            } else {
+                crs.geojson(text)
+            }
+        })
+        .transpose()?
+        .map(RawGeometry::GeoJson);
     Ok(Feature {
         place,
         values,
@@ -316,12 +351,4 @@ fn crs_name(crs: &serde_json::Value) -> String {
         .pointer("/properties/name")
         .and_then(serde_json::Value::as_str);
     name.map_or_else(|| crs.to_string().chars().take(80).collect(), str::to_owned)
-}
-
-fn is_wgs84(crs: &serde_json::Value) -> bool {
-    let name = crs_name(crs);
-    crs.is_null()
-        || ["CRS84", "EPSG::4326", "EPSG:4326", "WGS84"]
-            .iter()
-            .any(|known| name.ends_with(known))
 }

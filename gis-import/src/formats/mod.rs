@@ -2,30 +2,40 @@
 //!
 //! # Invariants
 //! - A reader holds a bounded part of its file: one feature, one row or one batch of rows; of
-//!   OpenStreetMap positions too, within limits of their own.
+//!   OpenStreetMap positions too, and of tiles a layer, within limits of their own.
 //! - A feature that cannot be read is an [`Item::Refused`] and the stream goes on; a file that
 //!   cannot be read further is a [`FileError`] and the stream has ended.
 //! - No input makes a reader panic: libraries that may are called behind `catch_unwind`.
 //! - Feature numbers are consecutive from 1, refused features included.
 //!
-//! Geometry is handed on as it stands in the file; whether it is valid is decided later, off the
-//! thread that reads.
+//! Geometry is handed on as it stands in the file, in WGS 84 where that says another system; whether it
+//! is valid is decided later, off the thread that reads.
 
+mod archive;
+mod crs;
 mod csv;
+mod dbf;
 mod error;
 mod geojson;
+mod geopackage;
 mod input;
 mod json_scan;
 pub mod osm;
 mod parquet;
+mod rings;
+mod shapefile;
+mod sqlite;
 #[cfg(test)]
 mod tests;
+mod tiles;
+mod wkb;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use crs::Crs;
 pub use error::FileError;
 pub use input::{MAX_INFLATED_BYTES, MAX_INFLATED_PARQUET_BYTES};
 
@@ -50,10 +60,29 @@ pub enum Format {
     Parquet,
     /// OpenStreetMap, as PBF or XML.
     Osm,
+    /// A shapefile and what stands beside it, or a zip of them.
+    Shapefile,
+    /// A layer of a GeoPackage.
+    GeoPackage,
+    /// A layer of vector tiles in a `PMTiles` archive.
+    PmTiles,
+    /// A layer of vector tiles in an `MBTiles` database.
+    MbTiles,
 }
 
 /// Which of the formats' names a mapping may use, for its diagnostics.
-pub const FORMAT_NAMES: [&str; 6] = ["csv", "geojson", "geojsonl", "osm", "parquet", "tsv"];
+pub const FORMAT_NAMES: [&str; 10] = [
+    "csv",
+    "geojson",
+    "geojsonl",
+    "geopackage",
+    "mbtiles",
+    "osm",
+    "parquet",
+    "pmtiles",
+    "shapefile",
+    "tsv",
+];
 
 impl Format {
     /// The format of a name that a mapping uses.
@@ -65,6 +94,10 @@ impl Format {
             "geojsonl" => Some(Self::GeoJsonLines),
             "osm" => Some(Self::Osm),
             "parquet" => Some(Self::Parquet),
+            "shapefile" => Some(Self::Shapefile),
+            "geopackage" => Some(Self::GeoPackage),
+            "pmtiles" => Some(Self::PmTiles),
+            "mbtiles" => Some(Self::MbTiles),
             _ => None,
         }
     }
@@ -80,6 +113,10 @@ impl Format {
             "geojsonl" | "geojsons" | "ndjson" | "jsonl" => Self::named("geojsonl"),
             "osm" | "pbf" => Self::named("osm"),
             "parquet" | "geoparquet" => Self::named("parquet"),
+            "shp" | "shz" | "zip" => Self::named("shapefile"),
+            "gpkg" => Self::named("geopackage"),
+            "pmtiles" => Self::named("pmtiles"),
+            "mbtiles" => Self::named("mbtiles"),
             _ => None,
         }
     }
@@ -181,6 +218,87 @@ pub enum Item {
         /// What is wrong with it.
         reason: String,
     },
+    /// Something about the file as a whole that its reader should know; no feature.
+    Remark {
+        /// What is counted together.
+        kind: &'static str,
+        /// What there is to know.
+        reason: String,
+    },
+}
+
+/// The kind of shape that a feature has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ShapeKind {
+    /// Points.
+    Point,
+    /// Lines.
+    Line,
+    /// Areas.
+    Area,
+}
+
+impl ShapeKind {
+    /// The kind of a name that a mapping uses.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "point" => Some(Self::Point),
+            "line" => Some(Self::Line),
+            "area" => Some(Self::Area),
+            _ => None,
+        }
+    }
+}
+
+/// What is said of a file where its format leaves it open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The layer, in files of several.
+    pub layer: Option<Arc<str>>,
+    /// The coordinate system, instead of what the file says or does not say.
+    pub crs: Option<Arc<str>>,
+    /// The encoding of texts, where a format leaves it to other files.
+    pub encoding: Option<Arc<str>>,
+    /// The zoom, in tiles; the highest where none is said.
+    pub zoom: Option<u8>,
+    /// Columns by which pieces in several tiles are one feature.
+    pub join: Vec<Arc<str>>,
+    /// The shape that features of tiles should have; others are refused.
+    pub shape: Option<ShapeKind>,
+}
+
+impl Options {
+    /// What is said that means nothing to a format, by its key in a mapping.
+    pub(crate) fn useless(&self, format: Format) -> Option<&'static str> {
+        let tiles = matches!(format, Format::PmTiles | Format::MbTiles);
+        let layers = tiles || matches!(format, Format::Shapefile | Format::GeoPackage);
+        let Self {
+            layer,
+            crs,
+            encoding,
+            zoom,
+            join,
+            shape,
+        } = self;
+        [
+            ("layer", layer.is_some() && !layers),
+            ("crs", crs.is_some() && tiles),
+            (
+                "encoding",
+                encoding.is_some() && format != Format::Shapefile,
+            ),
+            ("zoom", zoom.is_some() && !tiles),
+            ("join", !join.is_empty() && !tiles),
+            ("shape", shape.is_some() && !tiles),
+        ]
+        .into_iter()
+        .find_map(|(key, useless)| useless.then_some(key))
+    }
+}
+
+/// Whether an encoding of this name is known.
+pub(crate) fn is_encoding(name: &str) -> bool {
+    dbf::encoding(name).is_some()
 }
 
 /// What a caller needs of a file, so that a reader can leave the rest unread.
@@ -203,6 +321,12 @@ pub enum Reader {
     Parquet(Box<parquet::ParquetReader>),
     /// OpenStreetMap.
     Osm(Box<osm::OsmReader>),
+    /// A shapefile.
+    Shapefile(Box<shapefile::ShapefileReader>),
+    /// A layer of a GeoPackage.
+    GeoPackage(Box<geopackage::GeoPackageReader>),
+    /// A layer of vector tiles.
+    Tiles(Box<tiles::TilesReader>),
 }
 
 impl Reader {
@@ -211,14 +335,34 @@ impl Reader {
     /// # Errors
     /// The file is not there, is not what its format says, or lacks a wanted column.
     pub fn open(path: &Path, format: Format, wanted: &Wanted) -> Result<Self, FileError> {
+        Self::open_with(path, format, &Options::default(), wanted)
+    }
+
+    /// Opens a file of which something is said beside its format.
+    ///
+    /// # Errors
+    /// As [`Reader::open`], and what is said does not fit the file.
+    pub fn open_with(
+        path: &Path,
+        format: Format,
+        options: &Options,
+        wanted: &Wanted,
+    ) -> Result<Self, FileError> {
         match format {
-            Format::GeoJson => geojson::GeoJsonReader::collection(path).map(Self::GeoJson),
-            Format::GeoJsonLines => geojson::GeoJsonReader::lines(path).map(Self::GeoJson),
+            Format::GeoJson => geojson::GeoJsonReader::collection(path, options).map(Self::GeoJson),
+            Format::GeoJsonLines => geojson::GeoJsonReader::lines(path, options).map(Self::GeoJson),
             Format::Csv { delimiter } => {
                 csv::CsvReader::open(path, delimiter, wanted).map(Self::Csv)
             }
-            Format::Parquet => {
-                parquet::ParquetReader::open(path, wanted).map(|r| Self::Parquet(Box::new(r)))
+            Format::Parquet => parquet::ParquetReader::open(path, options, wanted)
+                .map(|r| Self::Parquet(Box::new(r))),
+            Format::Shapefile => shapefile::ShapefileReader::open(path, options, wanted)
+                .map(|r| Self::Shapefile(Box::new(r))),
+            Format::GeoPackage => geopackage::GeoPackageReader::open(path, options, wanted)
+                .map(|r| Self::GeoPackage(Box::new(r))),
+            Format::PmTiles | Format::MbTiles => {
+                tiles::TilesReader::open(path, format, options, wanted)
+                    .map(|r| Self::Tiles(Box::new(r)))
             }
             Format::Osm => osm::OsmReader::open(path, wanted).map(|r| Self::Osm(Box::new(r))),
         }
@@ -227,9 +371,10 @@ impl Reader {
     /// How many features there are, where the format tells before they are read.
     pub fn expected(&self) -> Option<u64> {
         match self {
-            Self::GeoJson(_) | Self::Csv(_) => None,
+            Self::GeoJson(_) | Self::Csv(_) | Self::Shapefile(_) | Self::Tiles(_) => None,
             Self::Parquet(reader) => reader.expected(),
             Self::Osm(reader) => Some(reader.expected()),
+            Self::GeoPackage(reader) => Some(reader.expected()),
         }
     }
 
@@ -243,6 +388,9 @@ impl Reader {
             Self::Csv(reader) => reader.next_item(),
             Self::Parquet(reader) => reader.next_item(),
             Self::Osm(reader) => reader.next_item(),
+            Self::Shapefile(reader) => reader.next_item(),
+            Self::GeoPackage(reader) => reader.next_item(),
+            Self::Tiles(reader) => reader.next_item(),
         }
     }
 }

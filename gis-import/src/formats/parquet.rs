@@ -3,7 +3,7 @@
 //! # Invariants
 //! - At most `BATCH_ROWS` rows are decoded at a time.
 //! - Every call into the libraries runs behind `catch_unwind`: they may panic on invalid files.
-//! - Geometry is WKB in WGS 84 longitude/latitude; any other encoding or system is refused.
+//! - Geometry is WKB; any other encoding is refused, and so is a system that is not known.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,10 +21,13 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::reader::ChunkReader;
 
+use super::crs::Crs;
 use super::error::FileError;
 use super::input::{Input, MAX_INFLATED_PARQUET_BYTES};
+use super::wkb::rewrite;
 use super::{
-    Cell, Feature, Item, MAX_COLUMNS, MAX_FEATURE_BYTES, Place, RawGeometry, Wanted, check_columns,
+    Cell, Feature, Item, MAX_COLUMNS, MAX_FEATURE_BYTES, Options, Place, RawGeometry, Wanted,
+    check_columns,
 };
 
 /// Rows decoded at a time.
@@ -37,7 +40,7 @@ pub struct ParquetReader {
     path: PathBuf,
     batches: Option<ParquetRecordBatchReader>,
     batch: Option<Batch>,
-    geometry: Option<String>,
+    geometry: Option<(String, Crs)>,
     expected: Option<u64>,
     count: u64,
 }
@@ -74,7 +77,7 @@ impl std::fmt::Debug for ParquetReader {
 }
 
 impl ParquetReader {
-    pub(super) fn open(path: &Path, wanted: &Wanted) -> Result<Self, FileError> {
+    pub(super) fn open(path: &Path, options: &Options, wanted: &Wanted) -> Result<Self, FileError> {
         let mut input = Input::open_limited(path, MAX_INFLATED_PARQUET_BYTES)?;
         if input.is_gzip() {
             let mut inflated = Vec::new();
@@ -82,7 +85,7 @@ impl ParquetReader {
                 return Err(input.failure(&error));
             }
             check_magic(path, inflated.get(..4).unwrap_or_default())?;
-            Self::open_chunks(path, Bytes::from(inflated), wanted)
+            Self::open_chunks(path, Bytes::from(inflated), options, wanted)
         } else {
             let mut magic = [0; 4];
             let read = input
@@ -90,13 +93,14 @@ impl ParquetReader {
                 .map_err(|error| input.failure(&error))?;
             check_magic(path, magic.get(..read).unwrap_or_default())?;
             let file = File::open(path).map_err(|error| input.failure(&error))?;
-            Self::open_chunks(path, file, wanted)
+            Self::open_chunks(path, file, options, wanted)
         }
     }
 
     fn open_chunks<C: ChunkReader + 'static>(
         path: &Path,
         chunks: C,
+        options: &Options,
         wanted: &Wanted,
     ) -> Result<Self, FileError> {
         let builder = guard(path, "footer", || {
@@ -125,7 +129,7 @@ impl ParquetReader {
             let geo = metadata
                 .and_then(|pairs| pairs.iter().find(|pair| pair.key == "geo"))
                 .and_then(|pair| pair.value.as_deref());
-            Some(geometry_column(path, geo, &names)?)
+            Some(geometry_column(path, geo, &names, options.crs.as_deref())?)
         } else {
             None
         };
@@ -145,7 +149,10 @@ impl ParquetReader {
             .iter()
             .enumerate()
             .filter(|(_, name)| {
-                wanted.columns.contains(*name) || geometry.as_deref() == Some(&***name)
+                let shapes = geometry
+                    .as_ref()
+                    .is_some_and(|(shapes, _)| **shapes == ***name);
+                wanted.columns.contains(*name) || shapes
             })
             .map(|(index, _)| index)
             .collect();
@@ -182,7 +189,8 @@ impl ParquetReader {
                         feature: self.count,
                         line: None,
                     };
-                    return Ok(Some(batch.item(row, place)));
+                    let crs = self.geometry.as_ref().map(|(_, crs)| crs);
+                    return Ok(Some(batch.item(row, place, crs)));
                 }
                 self.batch = None;
             }
@@ -190,7 +198,7 @@ impl ParquetReader {
                 return Ok(None);
             };
             let at = format!("after row {}", self.count);
-            let geometry = self.geometry.as_deref();
+            let geometry = self.geometry.as_ref().map(|(name, _)| name.as_str());
             let next = guard(&self.path, &at, || match batches.next() {
                 None => Ok(None),
                 Some(Err(error)) => Err(error.to_string()),
@@ -237,12 +245,13 @@ fn check_magic(path: &Path, start: &[u8]) -> Result<(), FileError> {
     ))
 }
 
-/// The column of WKB in WGS 84, as the file's `geo` metadata name it.
+/// The column of WKB and its system, as the file's `geo` metadata name them.
 fn geometry_column(
     path: &Path,
     geo: Option<&str>,
     names: &[Arc<str>],
-) -> Result<String, FileError> {
+    given: Option<&str>,
+) -> Result<(String, Crs), FileError> {
     let error =
         |reason: String, help: &str| Err(FileError::new(path, "geo metadata", reason, help));
     let Some(geo) = geo else {
@@ -287,24 +296,43 @@ fn geometry_column(
             "edges must be straight in longitude/latitude: densify them",
         );
     }
+    if let Some(given) = given {
+        return match Crs::parse(given) {
+            Ok(crs) => Ok((name.to_owned(), crs)),
+            Err(reason) => error(reason, ""),
+        };
+    }
     match member("crs") {
-        None => Ok(name.to_owned()),
-        Some(crs) if is_wgs84(crs) => Ok(name.to_owned()),
+        None => Ok((name.to_owned(), Crs::wgs84())),
+        Some(crs) if is_wgs84(crs) => Ok((name.to_owned(), Crs::wgs84())),
         Some(serde_json::Value::Null) => error(
             format!("the coordinate system of `{name}` is given as unknown"),
-            "name it: OGC:CRS84 if it is longitude/latitude in WGS 84",
+            "say it in the mapping: crs = \"OGC:CRS84\" if it is longitude/latitude in WGS 84",
         ),
-        Some(crs) => {
-            let known = crs
-                .get("name")
-                .and_then(serde_json::Value::as_str)
-                .unwrap_or("unnamed");
-            error(
-                format!("the coordinates of `{name}` are in {known}"),
-                "transform them to WGS 84, for example with ogr2ogr -t_srs OGC:CRS84",
-            )
-        }
+        Some(crs) => match Crs::parse(&code(crs)) {
+            Ok(crs) => Ok((name.to_owned(), crs)),
+            Err(reason) => {
+                let known = crs
+                    .get("name")
+                    .and_then(serde_json::Value::as_str)
+                    .unwrap_or("unnamed");
+                error(
+                    format!("the coordinates of `{name}` are in {known}: {reason}"),
+                    "",
+                )
+            }
+        },
     }
+}
+
+/// Authority and code of PROJJSON, as a text.
+fn code(crs: &serde_json::Value) -> String {
+    let part = |pointer: &str| match crs.pointer(pointer) {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    format!("{}:{}", part("/id/authority"), part("/id/code"))
 }
 
 /// Whether PROJJSON is longitude/latitude in WGS 84 (GeoParquet fixes the order of the axes).
@@ -371,7 +399,7 @@ impl Batch {
         })
     }
 
-    fn item(&self, row: usize, place: Place) -> Item {
+    fn item(&self, row: usize, place: Place, crs: Option<&Crs>) -> Item {
         let mut values = BTreeMap::new();
         for (name, column) in &self.columns {
             values.insert(Arc::clone(name), column.cell(row));
@@ -386,7 +414,14 @@ impl Batch {
             );
             return Item::Refused { place, reason };
         }
-        let geometry = geometry.map(|bytes| RawGeometry::Wkb(bytes.to_vec()));
+        let geometry = match (geometry, crs.filter(|crs| !crs.is_wgs84())) {
+            (None, _) => None,
+            (Some(bytes), None) => Some(RawGeometry::Wkb(bytes.to_vec())),
+            (Some(bytes), Some(crs)) => match rewrite(bytes, crs) {
+                Ok(written) => Some(RawGeometry::Wkb(written.wkb)),
+                Err(reason) => return Item::Refused { place, reason },
+            },
+        };
         Item::Feature(Feature {
             place,
             values,

@@ -30,7 +30,7 @@ fn gz(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn wanted(columns: &[&str], geometry: bool) -> Wanted {
+pub(super) fn wanted(columns: &[&str], geometry: bool) -> Wanted {
     Wanted {
         columns: columns.iter().map(|c| Arc::from(*c)).collect(),
         geometry,
@@ -38,7 +38,7 @@ fn wanted(columns: &[&str], geometry: bool) -> Wanted {
 }
 
 /// Every item until the end, or those before the error and the error.
-fn drain(mut reader: Reader) -> (Vec<Item>, Option<FileError>) {
+pub(super) fn drain(mut reader: Reader) -> (Vec<Item>, Option<FileError>) {
     let mut items = Vec::new();
     loop {
         match reader.next_item() {
@@ -67,13 +67,14 @@ fn feature(item: &Item) -> &Feature {
     match item {
         Item::Feature(feature) => feature,
         Item::Refused { place, reason } => panic!("{place}: {reason}"),
+        Item::Remark { reason, .. } => panic!("{reason}"),
     }
 }
 
 fn refusal(item: &Item) -> (Place, &str) {
     match item {
         Item::Refused { place, reason } => (*place, reason),
-        Item::Feature(feature) => panic!("not refused: {feature:?}"),
+        other => panic!("not refused: {other:?}"),
     }
 }
 
@@ -208,8 +209,8 @@ fn what_is_not_a_collection_in_wgs_84_says_why() {
     );
     fails(
         "a.geojson",
-        br#"{"type":"FeatureCollection","crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:EPSG::32736"}},"features":[]}"#,
-        "EPSG::32736",
+        br#"{"type":"FeatureCollection","crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:EPSG::99999"}},"features":[]}"#,
+        "EPSG:99999",
     );
     fails(
         "a.geojson",
@@ -416,7 +417,7 @@ fn parquet_whose_geometry_is_foreign_says_why() {
         (
             Some(
                 r#"{"primary_column":"geometry","columns":{"geometry":{"encoding":"WKB","crs":
-                {"name":"WGS 84 / UTM zone 36S","id":{"authority":"EPSG","code":32736}}}}}"#,
+                {"name":"WGS 84 / UTM zone 36S","id":{"authority":"ESRI","code":132736}}}}}"#,
             ),
             "UTM zone 36S",
         ),
@@ -442,6 +443,96 @@ fn parquet_whose_geometry_is_foreign_says_why() {
         read("a.parquet", &parquet_bytes(None), &wanted(&["id"], false)).1,
         None
     );
+}
+
+/// A point of UTM zone 36S and what PROJ says of it.
+const UTM: (f64, f64) = (233_923.013, 9_747_541.918);
+const IN_DEGREES: (f64, f64) = (30.607_646_015_9, -2.282_053_274_7);
+
+fn near(lon: f64, lat: f64) -> bool {
+    (lon - IN_DEGREES.0).abs() < 1e-8 && (lat - IN_DEGREES.1).abs() < 1e-8
+}
+
+fn said(crs: &str) -> Options {
+    Options {
+        crs: Some(crs.into()),
+        ..Options::default()
+    }
+}
+
+#[test]
+fn geojson_in_another_system_becomes_longitude_and_latitude() {
+    let (x, y) = UTM;
+    let crs = r#""crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:EPSG::32736"}},"#;
+    let features = format!(
+        r#""features":[{{"type":"Feature","geometry":{{"type":"LineString","coordinates":[[{x},{y},7],[{x},{y},8]]}}}},
+        {{"type":"Feature","geometry":{{"type":"GeometryCollection","geometries":[{{"type":"Point","coordinates":[{x},{y}]}}]}}}},
+        {{"type":"Feature","geometry":{{"type":"Point","coordinates":[30,-2]}}}}]"#
+    );
+    let check = |items: &[Item]| {
+        for (item, height) in items.iter().take(2).zip([true, false]) {
+            let Some(RawGeometry::GeoJson(text)) = &feature(item).geometry else {
+                panic!("{item:?}")
+            };
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            let first = value
+                .pointer("/coordinates/0")
+                .or(value.pointer("/geometries/0/coordinates"));
+            let first: Vec<f64> = serde_json::from_value(first.unwrap().clone()).unwrap();
+            assert!(near(first[0], first[1]), "{text}");
+            assert_eq!(first.get(2), height.then_some(&7.0));
+        }
+        assert!(
+            refusal(&items[2]).1.contains("looks like degrees"),
+            "{:?}",
+            items[2]
+        );
+    };
+    let text = format!(r#"{{"type":"FeatureCollection",{crs}{features}}}"#);
+    let (items, error) = read("a.geojson", text.as_bytes(), &Wanted::default());
+    assert_eq!(error, None);
+    check(&items);
+    // By the mapping's word, where the file has none.
+    let text = format!(r#"{{"type":"FeatureCollection",{features}}}"#);
+    let file = write("a.geojson", text.as_bytes());
+    let opened = Reader::open_with(
+        &file.path,
+        Format::GeoJson,
+        &said("EPSG:32736"),
+        &Wanted::default(),
+    );
+    check(&drain(opened.unwrap()).0);
+    // Said too late.
+    let crs = crs.trim_end_matches(',');
+    let text = format!(r#"{{"type":"FeatureCollection",{features},{crs}}}"#);
+    let (_, error) = read("a.geojson", text.as_bytes(), &Wanted::default());
+    assert!(error.unwrap().reason.contains("said after the features"));
+}
+
+#[test]
+fn parquet_in_another_system_becomes_longitude_and_latitude() {
+    // The points of the test file as if they were metres of Web Mercator.
+    let geo = GEO.replace(
+        r#""encoding":"WKB""#,
+        r#""encoding":"WKB","crs":{"id":{"authority":"EPSG","code":3857}}"#,
+    );
+    let null = GEO.replace(r#""encoding":"WKB""#, r#""encoding":"WKB","crs":null"#);
+    for (geo, options) in [(geo, Options::default()), (null, said("EPSG:3857"))] {
+        let file = write("a.parquet", &parquet_bytes(Some(&geo)));
+        let opened = Reader::open_with(
+            &file.path,
+            Format::Parquet,
+            &options,
+            &wanted(&["id"], true),
+        );
+        let (items, error) = drain(opened.unwrap());
+        assert_eq!(error, None);
+        let Some(RawGeometry::Wkb(bytes)) = &feature(&items[0]).geometry else {
+            panic!("{:?}", items[0])
+        };
+        let lon = f64::from_le_bytes(*bytes[5..].first_chunk().unwrap());
+        assert!((lon - 30.0 / 111_319.490_793_273_58).abs() < 1e-12, "{lon}");
+    }
 }
 
 #[test]
@@ -499,7 +590,7 @@ proptest! {
 }
 
 /// The data folder, where there is one.
-fn data() -> Option<PathBuf> {
+pub(super) fn data() -> Option<PathBuf> {
     std::env::var_os("TWIN_DATA")
         .map(PathBuf::from)
         .filter(|path| path.is_dir())

@@ -14,6 +14,12 @@
 //!                                        # whoever imports names the file)
 //! name = "rwanda/facilities.csv.gz"
 //! format = "csv"                         # only where the ending does not tell
+//! layer = "pipeline"                     # in files of several layers
+//! crs = "EPSG:32736"                     # instead of what the file says, or does not say; for columns too
+//! encoding = "ISO-8859-1"                # of a shapefile without .cpg
+//! zoom = 14                              # of tiles; else the highest
+//! join = ["pipe_id"]                     # columns by which pieces in several tiles are one feature
+//! shape = "line"                         # of tiles: what has become another shape in them is refused
 //!
 //! [[twin]]                               # every rule whose conditions hold makes a twin
 //! class = { column = "type", map = { Hospital = "Hospital", Post = "HealthPost" } } # or a name
@@ -66,6 +72,7 @@
 //! - All problems of a mapping are found at once, each with its place.
 //! - Of one feature all twins are made or none.
 
+mod file;
 mod item;
 mod problem;
 mod read;
@@ -81,7 +88,7 @@ use std::sync::Arc;
 
 use ontology::{ClassId, Ontology, Schema, Value};
 
-use crate::formats::{Format, Wanted};
+use crate::formats::{Crs, Format, Options, Wanted};
 
 pub use problem::{MappingError, MappingProblem};
 pub use template::Template;
@@ -105,6 +112,8 @@ pub struct Mapping {
     pub rules: Vec<Rule>,
     /// Texts that mean no value.
     nulls: Vec<Arc<str>>,
+    /// What columns of positions are in, where that is not longitude and latitude.
+    positions: Option<Crs>,
 }
 
 /// The folder a source file is looked for in.
@@ -127,6 +136,8 @@ pub struct SourceFile {
     pub name: Arc<str>,
     /// Its format.
     pub format: Format,
+    /// What else is said of it.
+    pub options: Options,
 }
 
 /// The folders that source files are looked for in.
@@ -220,7 +231,7 @@ pub struct Condition {
 pub enum GeometryFrom {
     /// The feature's own, of this kind where only one makes sense.
     Feature(Option<Extent>),
-    /// A point from two columns in degrees.
+    /// A point from two columns, in degrees where no coordinate system is said.
     Columns {
         /// Longitude.
         lon: Arc<str>,
@@ -407,16 +418,35 @@ impl Mapping {
         }
     }
 
-    /// The first of the set's files that exists, and its format.
-    pub fn find(&self, folders: &Folders) -> Option<(PathBuf, Format)> {
+    /// The first of the set's files that exists, and what is said of it.
+    pub fn find<'a>(&'a self, folders: &'a Folders) -> Option<(PathBuf, &'a SourceFile)> {
         self.candidates(folders).find(|(path, _)| path.is_file())
+    }
+
+    /// The mapping as one of its files is read: positions in columns are in the file's system.
+    pub(crate) fn of_file(&self, file: &SourceFile) -> Self {
+        // It was checked when the mapping was read.
+        let positions = file
+            .options
+            .crs
+            .as_deref()
+            .and_then(|crs| Crs::parse(crs).ok());
+        Self {
+            positions: positions.filter(|crs| !crs.is_wgs84()),
+            ..self.clone()
+        }
+    }
+
+    /// What positions in columns are in, where that is not longitude and latitude.
+    pub(crate) fn positions(&self) -> Option<&Crs> {
+        self.positions.as_ref()
     }
 
     /// The paths where the set's files may be.
     pub fn candidates<'a>(
         &'a self,
         folders: &'a Folders,
-    ) -> impl Iterator<Item = (PathBuf, Format)> + 'a {
+    ) -> impl Iterator<Item = (PathBuf, &'a SourceFile)> + 'a {
         self.files.iter().filter_map(|file| {
             let folder = match file.root {
                 Root::Data => folders.data.as_ref()?,
@@ -424,7 +454,7 @@ impl Mapping {
                 Root::Given if file.name.is_empty() => return None,
                 Root::Given => Path::new(""),
             };
-            Some((folder.join(&*file.name), file.format))
+            Some((folder.join(&*file.name), file))
         })
     }
 
@@ -438,12 +468,14 @@ impl Mapping {
     /// `None` where the path is not UTF-8.
     #[must_use]
     pub fn reading(mut self, file: &Path) -> Option<Self> {
-        let format = self.files.first().map(|file| file.format);
-        let format = Format::of_path(file).or(format)?;
+        let known = self.files.first();
+        let format = Format::of_path(file).or(known.map(|file| file.format))?;
+        let options = known.map(|file| file.options.clone()).unwrap_or_default();
         self.files = vec![SourceFile {
             root: Root::Given,
             name: file.to_str()?.into(),
             format,
+            options,
         }];
         Some(self)
     }

@@ -8,6 +8,7 @@ use ontology::{Class, Ontology, Schema, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::file::FILE_KEYS;
 use super::item::{Item, did_you_mean};
 use super::problem::Problems;
 use super::{
@@ -96,11 +97,12 @@ impl<'o> Reader<'o> {
             files,
             rules,
             nulls,
+            positions: None,
         }
     }
 
     fn file(&mut self, table: &DeTable<'_>, span: &Range<usize>) -> Option<SourceFile> {
-        self.only(table, &["format", "in", "name"], "a file");
+        self.only(table, &FILE_KEYS, "a file");
         if let Some(item) = table.get("in")
             && item.get_ref().as_str() == Some("given")
         {
@@ -141,10 +143,12 @@ impl<'o> Reader<'o> {
             let help = format!("say `format`, one of {}", FORMAT_NAMES.join(", "));
             self.problems.add(given.span(), reason, Some(help));
         }
+        let options = self.options(table, format);
         Some(SourceFile {
             root: root?,
             name,
             format: format?,
+            options: options?,
         })
     }
 
@@ -162,10 +166,12 @@ impl<'o> Reader<'o> {
             let reason = format!("there is no format `{name}`");
             self.problems.add(item.span(), reason, Some(help));
         }
+        let options = self.options(table, format);
         Some(SourceFile {
             root: Root::Given,
             name: "".into(),
             format: format?,
+            options: options?,
         })
     }
 

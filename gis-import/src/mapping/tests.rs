@@ -71,9 +71,9 @@ target = \"rw:cell:{{cell}}\"
             "dir/test.toml:7: `../secret.csv` is no such path",
             "  help: a path below the folder, without `..`",
             "dir/test.toml:9: the ending of `a.xlsx` tells no format",
-            "  help: say `format`, one of csv, geojson, geojsonl, osm, parquet, tsv",
+            "  help: say `format`, one of csv, geojson, geojsonl, geopackage, mbtiles, osm, parquet, pmtiles, shapefile, tsv",
             "dir/test.toml:12: there is no format `cvs`",
-            "  help: say `format`, one of csv, geojson, geojsonl, osm, parquet, tsv",
+            "  help: say `format`, one of csv, geojson, geojsonl, geopackage, mbtiles, osm, parquet, pmtiles, shapefile, tsv",
             "dir/test.toml:13: there is no folder `dta`",
             "  help: `data`, `seeds` or `given`",
             "dir/test.toml:15: there is no class `Vilage`",
@@ -104,6 +104,48 @@ target = \"rw:cell:{{cell}}\"
 fn broken_toml_is_told_with_its_line() {
     let told = problems(&format!("{HEAD}[[file]\nname = 1\n"));
     assert!(told.contains("dir/test.toml:5:"), "{told}");
+}
+
+#[test]
+fn what_is_said_of_a_file_must_be_known_and_mean_something_to_it() {
+    let told = problems(&format!(
+        "{HEAD}[[file]]\nname = \"a.shp\"\ncrs = \"EPSG:99999\"\nencoding = \"Klingon\"\n\
+         [[file]]\nname = \"b.pmtiles\"\nzoom = 99\nshape = \"round\"\n\
+         [[file]]\nname = \"c.csv\"\nlayer = \"x\"\n\
+         [[file]]\nname = \"d.gpkg\"\njoin = [\"x\"]\n\
+         [[file]]\nname = \"e.mbtiles\"\ncrs = \"EPSG:4326\"\n\
+         [[twin]]\nclass = \"Village\"\nid = \"v:{{c}}\"\n"
+    ));
+    for text in [
+        "test.toml:7: EPSG:99999 is not a coordinate system that is known here",
+        "test.toml:8: there is no encoding `Klingon`",
+        "test.toml:11: a zoom is a whole number from 0 to 30",
+        "test.toml:12: there is no shape `round`",
+        "test.toml:15: `layer` means nothing to a file of this format",
+        "test.toml:18: `join` means nothing to a file of this format",
+        "test.toml:21: `crs` means nothing to a file of this format",
+    ] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+    assert!(told.starts_with("7 problems"), "{told}");
+    let text = format!(
+        "{HEAD}[[file]]\nname = \"a.pmtiles\"\nlayer = \"pipes\"\nzoom = 14\njoin = \"id\"\nshape = \"line\"\n\
+         [[twin]]\nclass = \"Village\"\nid = \"v:{{c}}\"\n"
+    );
+    let mapping = Mapping::parse("a/set.toml", &text, &ontology()).unwrap();
+    let Options {
+        layer,
+        crs,
+        encoding,
+        zoom,
+        join,
+        shape,
+    } = &mapping.files[0].options;
+    assert_eq!(
+        (layer.as_deref(), zoom, join.len()),
+        (Some("pipes"), &Some(14), 1)
+    );
+    assert_eq!((crs, encoding, shape.is_some()), (&None, &None, true));
 }
 
 #[test]

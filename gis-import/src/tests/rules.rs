@@ -222,3 +222,58 @@ pumpPower = { column = "watts", unit = "W", factor = 0.001 }
     let reason = "without constructionYear: 50321 is not from 1900 to 2030";
     assert!(report.to_string().contains(reason), "{report}");
 }
+
+const PLACES: &str = r#"
+crs = "EPSG:32736"
+[[twin]]
+class = "Village"
+id = "rw:village:{code}"
+geometry = { lon = "x", lat = "y" }
+"#;
+
+#[tokio::test]
+async fn positions_in_columns_may_be_in_another_system() {
+    let twin = twin().await;
+    let text = "code,x,y\n1,233923.013,9747541.918\n2,30,-2\n3,-999,-999\n4,,\n";
+    let set = Set::new("v.csv", text, PLACES);
+    let report = set.run(&twin).await;
+    assert_eq!((report.created, report.refused.count), (3, 1), "{report}");
+    assert!(
+        report.refused.listed[0]
+            .reason
+            .contains("looks like degrees"),
+        "{report}"
+    );
+    assert_eq!(report.warnings.by_kind["no geometry"], 2, "{report}");
+    let view = twin.view();
+    let shape = view.shape(view.find("rw:village:1").unwrap()).unwrap();
+    let at = shape.is_point().unwrap();
+    assert!((at.lon - 30.607_646_015_9).abs() < 1e-8, "{at:?}");
+}
+
+#[tokio::test]
+async fn what_a_file_lacks_is_a_warning_of_the_report() {
+    let twin = twin().await;
+    let text = r#"{"type":"FeatureCollection","features":[]}"#;
+    let set = Set::new("v.geojson", text, VILLAGES);
+    assert_eq!(set.run(&twin).await.warnings.count, 0);
+    // A shapefile of no shapes, alone.
+    let mut shp = vec![0, 0, 0x27, 0x0a];
+    shp.resize(27, 0);
+    shp.push(50);
+    shp.resize(100, 0);
+    let rules = VILLAGES.replace("{code}", "{$id}");
+    let rules = rules.lines().filter(|line| {
+        !line.contains(" = \"name") && !line.contains(" = \"code") && !line.contains("people")
+    });
+    let rules: Vec<&str> = rules.collect();
+    let set = Set::new(
+        "v.shp",
+        shp,
+        &format!("crs = \"EPSG:4326\"\n{}", rules.join("\n")),
+    );
+    let report = set.run(&twin).await;
+    // No .prj, no .dbf, no .shx.
+    assert_eq!(report.warnings.by_kind["a part is missing"], 3, "{report}");
+    assert_eq!(report.read, 0);
+}

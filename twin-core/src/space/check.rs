@@ -117,9 +117,35 @@ fn part(kind: Kind, number: usize) -> String {
     }
 }
 
-/// Checks that the shape's areas are valid: rings simple, holes inside and apart, insides
-/// connected, parts of a `MultiPolygon` apart.
+/// Checks that the shape's lines lead somewhere and its areas are valid: rings simple, holes inside
+/// and apart, insides connected, parts of a `MultiPolygon` apart.
 pub(super) fn validity(shape: &Shape) -> Result<(), ShapeError> {
+    lines(shape.geometry())?;
+    areas(shape)
+}
+
+/// A line has two points at least that differ. Not a matter of [`structure`], which stored shapes
+/// pass too: what was stored before this was asked can still be read.
+fn lines(geometry: &Geometry<f64>) -> Result<(), ShapeError> {
+    let mut number = 0;
+    let flow = visit(geometry, &mut |path| {
+        if path.kind == Kind::Line && path.coords.windows(2).all(|w| w[0] == w[1]) {
+            return ControlFlow::Break(ShapeError::TooFewPoints {
+                part: part(path.kind, number),
+                found: 1,
+                needed: 2,
+            });
+        }
+        number += 1;
+        ControlFlow::Continue(())
+    });
+    match flow {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+fn areas(shape: &Shape) -> Result<(), ShapeError> {
     match shape.geometry() {
         Geometry::Polygon(_) | Geometry::MultiPolygon(_) => Areas::new(shape).check(),
         Geometry::GeometryCollection(members) => {
@@ -131,7 +157,7 @@ pub(super) fn validity(shape: &Shape) -> Result<(), ShapeError> {
                         | Geometry::GeometryCollection(_)
                 );
                 if area {
-                    validity(&Shape::assemble(member.clone(), None))?;
+                    areas(&Shape::assemble(member.clone(), None))?;
                 }
             }
             Ok(())

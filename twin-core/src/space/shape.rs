@@ -227,9 +227,7 @@ impl Shape {
     pub fn area_m2(&self) -> f64 {
         match &self.geometry {
             Geometry::Polygon(_) | Geometry::MultiPolygon(_) | Geometry::GeometryCollection(_) => {
-                polygons(&self.geometry)
-                    .map(geo::GeodesicArea::geodesic_area_unsigned)
-                    .sum()
+                polygons(&self.geometry).map(area_m2).sum()
             }
             _ => 0.0,
         }
@@ -287,6 +285,16 @@ impl Shape {
         })
         .is_break()
     }
+}
+
+/// Geodesic area of a polygon whose rings run in any direction.
+fn area_m2(polygon: &geo_types::Polygon<f64>) -> f64 {
+    let ring = |ring: &LineString<f64>| {
+        let ring = geo_types::Polygon::new(ring.clone(), Vec::new());
+        geo::GeodesicArea::geodesic_area_signed(&ring).abs()
+    };
+    let holes: f64 = polygon.interiors().iter().map(ring).sum();
+    ring(polygon.exterior()) - holes
 }
 
 /// All polygons of a geometry, in order.

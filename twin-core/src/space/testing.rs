@@ -85,7 +85,11 @@ fn area(place: (f64, f64), spokes: usize) -> impl Strategy<Value = Polygon<f64>>
 }
 
 fn any_shape(place: (f64, f64)) -> impl Strategy<Value = Shape> {
-    let line = move || prop::collection::vec(near(place), 2..12).prop_map(LineString::new);
+    let leads = |line: &LineString<f64>| line.0.windows(2).any(|w| w[0] != w[1]);
+    let line = move || {
+        let line = prop::collection::vec(near(place), 2..12).prop_map(LineString::new);
+        line.prop_filter("the line leads nowhere", leads)
+    };
     let geometry = prop_oneof![
         4 => near(place).prop_map(|c| Geometry::Point(c.into())),
         1 => prop::collection::vec(near(place), 1..5)
@@ -620,6 +624,28 @@ fn an_edge_of_the_whole_parallel_around_a_pole_is_measured_in_bounded_time() {
 }
 
 #[test]
+fn a_line_that_leads_nowhere_is_refused_unless_it_is_stored() {
+    let here = json!([[30.0, -2.0], [30.0, -2.0]]);
+    for value in [
+        json!({"type": "LineString", "coordinates": here}),
+        json!({"type": "MultiLineString", "coordinates": [[[0.0, 0.0], [1.0, 1.0]], here]}),
+        json!({"type": "GeometryCollection", "geometries": [{"type": "LineString", "coordinates": here}]}),
+    ] {
+        let error = Shape::from_geojson(&value).unwrap_err();
+        assert!(
+            matches!(error, ShapeError::TooFewPoints { found: 1, .. }),
+            "{error}"
+        );
+    }
+    let mut stored = vec![1, 2, 0, 0, 0, 2, 0, 0, 0];
+    for number in [30.0_f64, -2.0, 30.0, -2.0] {
+        stored.extend(number.to_le_bytes());
+    }
+    assert!(Shape::from_wkb(&stored).is_err());
+    assert_eq!(Shape::from_stored_wkb(&stored).unwrap().vertices(), 2);
+}
+
+#[test]
 fn areas_and_lengths_are_geodesic() {
     let cell = polygon(&json!([square(30.0, -2.0, 1.0)])).unwrap();
     // One degree squared near the equator, on the ellipsoid.
@@ -628,6 +654,22 @@ fn areas_and_lengths_are_geodesic() {
         "{}",
         cell.area_m2()
     );
+    // Whatever way the rings run.
+    let (outer, hole) = (square(30.0, -2.0, 1.0), square(30.2, -1.8, 0.5));
+    let turned = |ring: &serde_json::Value| {
+        let ring = ring.as_array().unwrap();
+        serde_json::Value::Array(ring.iter().rev().cloned().collect())
+    };
+    let wanted = cell.area_m2() - polygon(&json!([hole])).unwrap().area_m2();
+    for rings in [
+        json!([outer, hole]),
+        json!([turned(&outer), hole]),
+        json!([outer, turned(&hole)]),
+        json!([turned(&outer), turned(&hole)]),
+    ] {
+        let area = polygon(&rings).unwrap().area_m2();
+        assert!((area / wanted - 1.0).abs() < 1e-9, "{rings}: {area}");
+    }
     let line = shape(&json!({"type": "LineString", "coordinates": [[0.0, 0.0], [1.0, 0.0]]}));
     assert!((line.length_m() - 111_319.491).abs() < 1e-2);
     assert!(line.area_m2().abs() < f64::MIN_POSITIVE);
