@@ -64,6 +64,10 @@ pub const MAX_MEASURES: usize = 16;
 pub const MAX_AGGREGATE_SERIES: usize = 2_000;
 /// Most windows of one `aggregate`.
 pub const MAX_AGGREGATE_WINDOWS: usize = 1_000;
+/// Most bytes of the text of one `search`.
+pub const MAX_SEARCH_BYTES: usize = 256;
+/// Most words of it.
+pub const MAX_SEARCH_WORDS: usize = 16;
 /// Validated queries that are remembered.
 pub const MAX_REMEMBERED_QUERIES: usize = 512;
 /// Bytes that remembered queries take, parsed.

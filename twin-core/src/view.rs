@@ -187,6 +187,13 @@ impl View {
         })
     }
 
+    /// Twins of a class without its subclasses, in no order: quicker than [`View::scan`] where every
+    /// one is looked at.
+    pub fn of_class(&self, class: ClassId) -> impl Iterator<Item = TwinRef> + '_ {
+        let rows = self.live.table(class).live_rows();
+        rows.map(move |row| TwinRef { class, row })
+    }
+
     /// Twins that a twin is related to, unordered.
     pub fn related(
         &self,

@@ -13,6 +13,7 @@ use twin_core::View;
 
 use super::aggregate::most_groups;
 use super::root::DEFAULT_NEAREST;
+use super::search::DEFAULT_FOUND;
 use super::select::{Ask, json_weight, weight};
 use crate::api::{Api, TwinType};
 use crate::error::Fault;
@@ -57,6 +58,7 @@ enum Place {
     Twins(TwinType),
     Connection(TwinType),
     Edge(TwinType),
+    /// What a search of space or of names found: a twin and how it fits.
     Near,
     Path,
     /// With how many keys each group has.
@@ -181,13 +183,14 @@ impl Walk<'_> {
             count.unwrap_or(default as u64)
         };
         // These may walk far for a short answer, so they never run on the network's threads.
-        let far = ["traverse", "nearest", "path", "aggregate"];
+        let far = ["traverse", "nearest", "path", "aggregate", "search"];
         if matches!(place, Place::Root) && far.contains(&name) {
             self.scanned = self.scanned.saturating_add(INLINE_WORK + 1);
         }
         let (times, inner) = match (place, name) {
             (Place::Root, "twin") => (1, Place::Twins(TwinType::Twin)),
             (Place::Root, "nearest") => (given("k", DEFAULT_NEAREST), Place::Near),
+            (Place::Root, "search") => (given("first", DEFAULT_FOUND), Place::Near),
             (Place::Root, "containing") => (USUAL_AREAS, Place::Twins(TwinType::Twin)),
             (Place::Root, "traverse") => (
                 given("first", DEFAULT_PAGE),

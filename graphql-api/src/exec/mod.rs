@@ -21,6 +21,7 @@ mod plan;
 mod region;
 mod root;
 mod run;
+mod search;
 mod select;
 mod values;
 mod variables;
@@ -40,6 +41,7 @@ pub(crate) use self::page::Clock;
 use self::plan::Planner;
 pub(crate) use self::run::write_json;
 use self::run::{Reported, Run, Step};
+pub(crate) use self::search::{DEFAULT_FOUND, Matched};
 use self::select::Ask;
 pub(crate) use self::values::untyped;
 pub(crate) use self::variables::Variables;
@@ -339,6 +341,7 @@ mod tests {
             "nearest(class: \"Place\", to: {lon: 30, lat: -2}) { metres }",
             "containing(point: {lon: 30, lat: -2}) { id }",
             "traverse(from: [], steps: [{relationship: \"near\"}]) { totalCount }",
+            "search(text: \"a\") { matched }",
             "deadLetters { edges { cursor } }",
             "aggregate(class: \"Place\", measures: [{count: true}]) { values }",
         ] {

@@ -14,6 +14,7 @@ use super::page::Clock;
 use super::path::{self, PathPlan};
 use super::plan::{Connection, Field, Planner, Twins, direction_named};
 use super::region;
+use super::search::{self, SearchPlan};
 use super::select::{Merged, members};
 use crate::error::{Code, Fault};
 use crate::limits::{MAX_PAGE, MAX_TRAVERSAL_STARTS, MAX_TRAVERSAL_STEPS};
@@ -31,6 +32,7 @@ pub(crate) enum Root<'q> {
     Traverse(Box<TraversePlan<'q>>),
     Path(Box<PathPlan<'q>>),
     Aggregate(Box<AggregatePlan<'q>>),
+    Search(Box<SearchPlan<'q>>),
     Letters(Box<LettersPlan<'q>>),
     Letter(Box<LetterPlan<'q>>),
     /// Arguments that do not fit; whether the field may be null.
@@ -107,6 +109,7 @@ fn root<'q>(planner: Planner<'q>, view: &View, clock: &Clock, merged: &Merged<'q
             let plan = aggregate::plan(planner, view, merged);
             plan.map(|plan| Root::Aggregate(Box::new(plan)))
         }
+        "search" => search::plan(planner, view, merged),
         "deadLetters" => letters::page(planner, merged).map(|plan| Root::Letters(Box::new(plan))),
         "deadLetter" => letters::one(planner, merged).map(|plan| Root::Letter(Box::new(plan))),
         name => match planner.api.listed(name) {

@@ -26,6 +26,7 @@ use super::plan::{
     Planner, ReadingPart, RelatedPlan, Show, Twins,
 };
 use super::root::{ListPlan, NearPart, NearestPlan, Root};
+use super::search::{self, FoundPart, SearchPlan};
 use super::write::{self, Done, ReceiptPart};
 use crate::error::{Code, Fault};
 use crate::limits::{MAX_ANSWER_BYTES, MAX_ERRORS};
@@ -319,6 +320,7 @@ impl<'v, 'q> Run<'v, 'q> {
             Root::Letters(plan) => return self.letters(plan, field.pos),
             Root::Letter(plan) => return self.nullable(|run| run.letter(plan, field.pos)),
             Root::Aggregate(plan) => return self.aggregate(plan, field.pos),
+            Root::Search(plan) => return self.search(plan, field.pos),
             Root::Failed(fault, nullable) => {
                 let stop = self.fail(fault.clone(), field.pos);
                 if !nullable {
@@ -345,6 +347,21 @@ impl<'v, 'q> Run<'v, 'q> {
                     NearPart::Typename => run.quoted("Near"),
                     NearPart::Twin(twins) => return run.twin(*twin, twins),
                     NearPart::Metres => run.json(metres),
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn search(&mut self, plan: &SearchPlan<'q>, pos: Pos) -> Written {
+        let found = search::search(self.planner.api, self.view, plan, &self.clock);
+        let found = found.map_err(|fault| self.fail(fault, pos))?;
+        self.array(&found, |run, (twin, matched)| {
+            run.object(&plan.fields, |run, field| {
+                match &field.kind {
+                    FoundPart::Typename => run.quoted("Found"),
+                    FoundPart::Twin(twins) => return run.twin(*twin, twins),
+                    FoundPart::Matched => run.quoted(matched.as_str()),
                 }
                 Ok(())
             })

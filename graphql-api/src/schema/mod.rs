@@ -10,6 +10,7 @@ mod changes;
 mod graph;
 mod inputs;
 mod letters;
+mod search;
 mod values;
 mod writes;
 
@@ -66,6 +67,7 @@ pub(crate) fn build(api: &Api) -> Result<Schema, SchemaError> {
     twin_types(&mut types)?;
     graph::declare(&mut types)?;
     letters::declare(&mut types)?;
+    search::declare(&mut types)?;
     writes::shared(&mut types)?;
     for class in api.ontology.classes() {
         class_types(&mut types, api, class)?;
@@ -654,6 +656,7 @@ fn query(api: &Api) -> Object {
         "The instant that this answer speaks of; give it back as header `Twin-After`.",
     );
     let more = graph::fields().into_iter().chain(letters::fields());
+    let more = more.chain([search::field()]);
     for field in [nearest, containing, position].into_iter().chain(more) {
         query = query.field(field);
     }

@@ -14,6 +14,7 @@ mod log;
 mod mutations;
 mod queries;
 mod schema;
+mod search;
 mod socket;
 mod subscriptions;
 mod tiles;

@@ -83,6 +83,13 @@ impl Table {
         self.ids.len()
     }
 
+    /// Live rows in the order of their numbers.
+    pub(crate) fn live_rows(&self) -> impl Iterator<Item = u32> + '_ {
+        // Rows are numbered by `u32`, see `insert`.
+        let rows = 0..self.ids.len() as u32;
+        rows.filter(|row| matches!(self.ids.get(*row as usize), Some(Some(_))))
+    }
+
     /// Live rows by id, from the first id after `after`.
     pub(crate) fn rows_after<'a>(
         &'a self,
