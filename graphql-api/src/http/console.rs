@@ -98,8 +98,11 @@ const ask = async (question, options) => {
   const answer = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify(question) });
   return answer.json();
 };
+// A link may bring a query of its own, as the map's do: /graphql#query=…
+const shared = new URLSearchParams(location.hash.slice(1)).get("query");
+if (shared) tabs.unshift({ query: shared });
 ReactDOM.createRoot(document.getElementById("graphiql")).render(
-  React.createElement(GraphiQL, { fetcher: ask, defaultTabs: tabs, defaultEditorToolsVisibility: false })
+  React.createElement(GraphiQL, { fetcher: ask, query: shared || undefined, defaultTabs: tabs, defaultEditorToolsVisibility: false })
 );
 "#;
 
