@@ -47,6 +47,8 @@ pub struct Options {
     /// Folder with the console's assets (what `npm ci` puts in `console/node_modules`); without
     /// it, `/graphql` says how to get them.
     pub assets: Option<PathBuf>,
+    /// Folder with the built map (`map/build.mjs`); without it, `/map` says how to get it.
+    pub map: Option<PathBuf>,
     /// Runs SurrealQL; without it, `/surql` says that there is none.
     pub surql: Option<SurqlFn>,
     /// Lines of attribution that the start page shows.
@@ -61,6 +63,7 @@ impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
             .field("assets", &self.assets)
+            .field("map", &self.map)
             .field("surql", &self.surql.is_some())
             .field("attribution", &self.attribution)
             .field("retry", &self.retry.is_some())

@@ -53,6 +53,8 @@ pub(crate) struct HttpSection {
     pub(crate) listen: SocketAddr,
     /// Folder of the GraphiQL files; empty where there are none.
     pub(crate) assets: PathBuf,
+    /// Folder of the built map; empty where there is none.
+    pub(crate) map: PathBuf,
 }
 
 /// The MQTT service.
@@ -166,6 +168,7 @@ impl Default for Config {
             http: HttpSection {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
                 assets: PathBuf::new(),
+                map: PathBuf::new(),
             },
             mqtt: MqttSection {
                 listen: SocketAddr::from(([127, 0, 0, 1], 1883)),

@@ -157,6 +157,9 @@ struct ServiceArgs {
     /// Folder of the GraphiQL console's files
     #[arg(long, value_name = "DIR", env = "TWIN_ASSETS")]
     assets: Option<PathBuf>,
+    /// Folder of the built map
+    #[arg(long, value_name = "DIR", env = "TWIN_MAP")]
+    map: Option<PathBuf>,
 }
 
 impl PlaceArgs {
@@ -176,6 +179,7 @@ impl ServiceArgs {
         config.http.assets = self
             .assets
             .unwrap_or(std::mem::take(&mut config.http.assets));
+        config.http.map = self.map.unwrap_or(std::mem::take(&mut config.http.map));
     }
 }
 

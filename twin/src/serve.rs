@@ -2,6 +2,7 @@
 //! the process is interrupted.
 
 use std::future::IntoFuture as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,9 +118,10 @@ pub(crate) async fn serve(
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;
     let (counters, store) = (mqtt.counters(), Arc::clone(&nation.store));
-    let assets = &nation.config.http.assets;
+    let folder = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
     let options = Options {
-        assets: (!assets.as_os_str().is_empty()).then(|| assets.clone()),
+        assets: folder(&nation.config.http.assets),
+        map: folder(&nation.config.http.map),
         surql: Some(surql(&nation.store, &nation.twin)),
         attribution,
         retry: Some(retry(&nation)?),

@@ -10,6 +10,7 @@ mod graphql;
 mod guard;
 mod health;
 mod log;
+mod map;
 mod page;
 mod socket;
 mod tiles;
@@ -53,6 +54,9 @@ pub fn router_with(service: Service, others: Router) -> Router {
         .route("/graphql/ws", get(socket::upgrade))
         .route("/graphql/schema.graphql", get(graphql::sdl))
         .route("/graphql/console/{file}", get(console::asset))
+        .route("/map", get(map::page))
+        .route("/map/model.json", get(map::model))
+        .route("/map/{file}", get(map::asset))
         .route("/surql", post(graphql::surql))
         .route("/tiles/{layer}/{z}/{x}/{file}", get(tiles::tile))
         .route("/tiles/{file}", get(tiles::layer))

@@ -63,6 +63,7 @@ pub(super) async fn start(State(service): State<Service>, headers: HeaderMap) ->
          <p>Places, institutions, people and devices as one typed graph in space, live. \
          It holds <strong>{twins}</strong> twins at position <code>{position}</code>. {state}</p>\
          <ul class=\"places\">\
+         <li><a href=\"/map\">See it <small>map, live</small></a></li>\
          <li><a href=\"/graphql\">Ask it <small>GraphiQL, with examples</small></a></li>\
          <li><a href=\"/graphql/schema.graphql\">Schema <small>GraphQL</small></a></li>\
          <li><a href=\"/tiles.json\">Map layers <small>vector tiles</small></a></li>\

@@ -359,3 +359,89 @@ async fn the_consoles_examples_run_on_the_shipped_packs() {
         world.data(tab["query"].as_str().unwrap()).await;
     }
 }
+
+#[tokio::test]
+async fn the_map_is_served_from_its_folder_or_says_how_to_get_it() {
+    let world = World::small().await;
+    let page = text(send(&world, get("/map")).await).await;
+    assert!(page.contains("node build.mjs"), "{page}");
+    assert!(page.contains("no folder for it is configured"), "{page}");
+    assert_eq!(send(&world, get("/map/map.js")).await.status(), 404);
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["index.html", "map.js", "worker.mjs", "map.css", "secret"] {
+        std::fs::write(folder.path().join(file), file).unwrap();
+    }
+    let map = Some(folder.path().to_owned());
+    let options = Options {
+        map,
+        ..Options::default()
+    };
+    let world = World::with(options).await;
+    let page = send(&world, get("/map")).await;
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("script-src 'self';"), "{policy}");
+    assert!(policy.contains("connect-src 'self';"), "{policy}");
+    assert_eq!(text(page).await, "index.html");
+    for (file, kind) in [
+        ("map.js", "text/javascript"),
+        ("worker.mjs", "text/javascript"),
+        ("map.css", "text/css"),
+    ] {
+        let answer = send(&world, get(&format!("/map/{file}"))).await;
+        let said = answer.headers()["content-type"].to_str().unwrap();
+        assert!(said.starts_with(kind), "{said}");
+        assert_eq!(text(answer).await, file);
+    }
+    for other in ["secret", "index.html", "..%2F..%2Fetc%2Fpasswd"] {
+        let answer = send(&world, get(&format!("/map/{other}"))).await;
+        assert_eq!(answer.status(), 404, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn the_maps_model_says_what_there_is_and_where() {
+    let options = Options {
+        attribution: vec!["© Somebody".to_owned()],
+        ..Options::default()
+    };
+    let world = World::with(options).await;
+    world.fill().await;
+    let model = text(send(&world, get("/map/model.json")).await).await;
+    let model: Value = serde_json::from_str(&model).unwrap();
+    assert_eq!(model["position"], world.twin.view().position().to_string());
+    assert_eq!(model["bounds"], json!([29.0, -3.0, 31.0, -1.0]));
+    assert_eq!(model["attribution"], json!(["© Somebody"]));
+    let classes = model["classes"].as_array().unwrap();
+    let class = |name: &str| classes.iter().find(|class| class["name"] == name).unwrap();
+    let names: Vec<_> = classes
+        .iter()
+        .map(|c| c["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["Area", "Clinic", "Station", "Thing", "Village"]);
+    // Of exactly that class, subclasses apart.
+    assert_eq!(class("Area")["count"], 1);
+    assert_eq!(class("Village")["count"], 2);
+    assert_eq!(class("Village")["geometry"], "area");
+    assert_eq!(class("Village")["cover"], 1.0);
+    assert_eq!(class("Clinic")["geometry"], "point");
+    assert_eq!(class("Clinic")["pack"], "test");
+    assert_eq!(class("Station")["geometry"], Value::Null);
+    assert_eq!(class("Thing")["count"], 0);
+    let members = class("Clinic")["properties"].as_array().unwrap();
+    let member = |name: &str| members.iter().find(|m| m["name"] == name).unwrap();
+    assert_eq!(member("beds")["kind"], "integer");
+    assert_eq!(member("beds")["description"], "Beds");
+    assert_eq!(member("rating")["kind"], "number");
+    assert_eq!(member("budget")["kind"], "integer");
+    assert_eq!(member("opened")["kind"], "time");
+    assert_eq!(member("tags")["kind"], "list");
+    assert_eq!(member("synthetic")["kind"], "truth");
+    assert_eq!(
+        member("level")["choices"],
+        json!([{"value": "LOW", "label": "low"}, {"value": "HIGH", "label": "high"}])
+    );
+    assert_eq!(member("address")["fields"][1]["name"], "number");
+    let heat = &class("Station")["telemetry"][0];
+    assert_eq!(heat["unit"], "degreeCelsius");
+    assert_eq!(class("Clinic")["relationships"][0]["name"], "locatedIn");
+}
