@@ -27,7 +27,7 @@ help: ## Say what there is.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: build ## Build, then run the national twin here; Ctrl-C ends it. ARGS="--http 127.0.0.1:9090" is passed on.
-	@tools/setup.sh console
+	@tools/setup.sh console map
 	@exec tools/demo.sh "$(TWIN)" $(ARGS)
 
 build: ## Build the binary that demo runs.
@@ -42,7 +42,7 @@ where: ## Print the path of that binary.
 # All targets, because the end-to-end tests run the binary, and test builds alone may leave it out.
 # The test peers join the same features (checked with cargo's unit graph), so nothing is built twice.
 test: ## Run every test, the end-to-end ones with foreign programs too.
-	@tools/setup.sh build console test
+	@tools/setup.sh build console map test
 	@tools/deps-cache.sh restore
 	@$(CARGO) build --workspace --all-targets --locked
 	@tools/deps-cache.sh save build test

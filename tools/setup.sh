@@ -1,9 +1,10 @@
 #!/bin/sh
-# Brings what a machine lacks, once: setup.sh build | console | test | lint.
+# Brings what a machine lacks, once: setup.sh build | console | map | test | lint.
 #   build    clang, which compiles RocksDB and binds it
 #   console  GraphiQL, which the twin serves itself (graphql-api/console)
-#   test     mosquitto_pub, openssl, a Python venv (requirements.txt), graphql-ws and mqtt.js under
-#            Node (tests/node)
+#   map      the map, bundled from graphql-api/map
+#   test     mosquitto_pub, openssl, chromium, a Python venv (requirements.txt), and under Node (tests/node)
+#            graphql-ws, mqtt.js and playwright-core
 #   lint     cargo-deny
 # Debian packages come through apt; the rest lies under the cache folder, named by the hash of
 # what asked for it, so another version never meets the old one. Done is quick and says nothing.
@@ -48,6 +49,16 @@ into() {
 }
 
 npm_from() { cp "$1"/package*.json "$part" && (cd "$part" && npm ci --ignore-scripts --no-audit --no-fund); }
+# The map's packages are needed to bundle it and no longer; its own tests and types are checked first.
+map_from() {
+  make=$(mktemp -d)
+  cp -R "$1"/*.json "$1"/build.mjs "$1"/index.html "$1"/style.css "$1"/src "$1"/test "$make"
+  (cd "$make" && npm ci --ignore-scripts --no-audit --no-fund && npx tsc --noEmit &&
+    node build.mjs tests --tests && node --test tests/*.mjs && node build.mjs "$part")
+  status=$?
+  rm -rf "$make"
+  return $status
+}
 # A venv knows its own path, so it is made in place and the folder is claimed by its stamp.
 python_packages() {
   [ ! -e "$venv/done" ] || return 0
@@ -77,17 +88,26 @@ for what in "$@"; do
           say "going on without the query console"
         fi
       fi ;;
+    map)
+      # The demo is useful without its map: /map then says what is missing.
+      if [ ! -d "$map" ]; then
+        say "building the map"
+        if ! have npm || ! (into "$map" "the npm registry" map_from graphql-api/map); then
+          say "going on without the map"
+        fi
+      fi ;;
     test)
       packages=
       have mosquitto_pub || packages="$packages mosquitto-clients"
       have openssl || packages="$packages openssl"
+      [ -n "$chromium" ] || packages="$packages chromium"
       [ -e "$venv/done" ] || python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
       # shellcheck disable=SC2086  # a list of names
       [ -z "$packages" ] || apt_get $packages
       python_packages
       if [ ! -d "$node_peers" ]; then
         have node && have npm || die "node or npm is missing: install Node 20 or newer with npm (https://nodejs.org)"
-        say "fetching graphql-ws and mqtt.js, clients of the tests"
+        say "fetching graphql-ws, mqtt.js and playwright-core, clients of the tests"
         into "$node_peers" "the npm registry" npm_from tests/node
       fi ;;
     lint)
@@ -98,6 +118,6 @@ for what in "$@"; do
         cargo install -q cargo-deny --version "$deny_version" --locked --root "$cache/tools" ||
           die "could not install cargo-deny: is crates.io reachable?"
       fi ;;
-    *) die "unknown part '$what': build, console, test or lint" ;;
+    *) die "unknown part '$what': build, console, map, test or lint" ;;
   esac
 done
