@@ -188,6 +188,7 @@ try {
     await page.locator("#theme").click();
     truth((await status(page)).theme === "dark", "it is still light");
     await still(page);
+    await colors(page); // It was drawn once more.
     await page.screenshot({ path: join(folder, "map-dark.png") });
   });
 

@@ -135,6 +135,6 @@ export function chart(points: Past[], span: [number, number], window: number, la
     stand(place + step);
   });
   const [a, b] = [points[0], points.at(-1)];
-  said.textContent = a && b ? `${points.length} values, ${when(a.ts, 30 * DAY)} to ${when(b.ts, 30 * DAY)}` : "";
+  said.textContent = a && b ? `${points.length === 1 ? "One value" : `${points.length} values`}, ${when(a.ts, 30 * DAY)} to ${when(b.ts, 30 * DAY)}` : "";
   return h("div", { class: "chart" }, picture, said);
 }

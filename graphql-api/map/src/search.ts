@@ -134,4 +134,3 @@ export class Search {
     this.choose(twin);
   }
 }
-

@@ -101,8 +101,11 @@ export function layersOf(model: Model): Layer[] {
   const here = model.classes.filter((of) => of.geometry !== null);
   const divides = (of: ClassModel) => of.geometry === "area" && of.cover >= DIVIDES;
   const coarse = here.filter(divides).toSorted((a, b) => a.count - b.count);
+  // Within a pack boundaries come first, the coarsest of them before the finer ones.
+  const place = (of: ClassModel) => (divides(of) ? coarse.indexOf(of) : coarse.length);
+  const sorted = here.toSorted((a, b) => (a.pack === b.pack ? place(a) - place(b) : 0));
   let hue = 0;
-  return here.map((of) => {
+  return sorted.map((of) => {
     const boundary = divides(of);
     const width = share(of, boundary ? Math.min(1, of.cover) : 1);
     const rank = coarse.indexOf(of);
@@ -299,4 +302,3 @@ export function styleOf(shown: Shown, origin: string): StyleSpecification {
     transition: { duration: 200, delay: 0 },
   };
 }
-

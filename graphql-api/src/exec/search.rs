@@ -154,6 +154,11 @@ impl Sought {
         if place.is_none() && self.words.len() < 2 {
             return None;
         }
+        // Where a word begins in the middle, those after it do as well.
+        let before = place.and_then(|place| label.get(place.checked_sub(1)?));
+        if before.is_some_and(|byte| parts(*byte)) && !self.words.is_empty() {
+            return Some(Matched::Words);
+        }
         let begins = |word: &Vec<u8>| words(label).any(|other| begins_with(other, word));
         if !self.words.is_empty() && self.words.iter().all(begins) {
             return Some(Matched::Words);
@@ -161,13 +166,16 @@ impl Sought {
         place.map(|_| Matched::Part)
     }
 
-    fn in_id(&self, id: &[u8]) -> Option<Matched> {
-        let place = position(id, &self.whole)?;
-        Some(if place == 0 && id.len() == self.whole.len() {
-            Matched::Exact
-        } else {
-            Matched::Id
-        })
+    /// Whether it is this id, whatever its case.
+    fn is(&self, id: &str) -> bool {
+        id.as_bytes().eq_ignore_ascii_case(&self.whole)
+    }
+
+    fn in_id(&self, id: &str) -> Option<Matched> {
+        if self.is(id) {
+            return Some(Matched::Exact);
+        }
+        position(id.as_bytes(), &self.whole).map(|_| Matched::Id)
     }
 }
 
@@ -203,13 +211,11 @@ pub(crate) fn search(
             });
             let by_label = label.and_then(|label| plan.text.in_label(label));
             let id = view.id(twin).as_str();
-            // An id can only be better where it is the whole text.
             let matched = match by_label {
-                Some(Matched::Exact) => Some(Matched::Exact),
-                by_label => {
-                    let by_id = plan.text.in_id(id.as_bytes());
-                    by_id.into_iter().chain(by_label).min()
-                }
+                // An id is only better where it is the whole text.
+                Some(_) if plan.text.is(id) => Some(Matched::Exact),
+                Some(matched) => Some(matched),
+                None => plan.text.in_id(id),
             };
             let Some(matched) = matched else { continue };
             let found = Found {
@@ -241,9 +247,12 @@ fn position(text: &[u8], part: &[u8]) -> Option<usize> {
     let (first, rest) = part.split_first()?;
     let starts = text.len().checked_sub(rest.len())?;
     // Names are short: looking for the first byte beats preparing a better search for each.
-    (0..starts).find(|start| {
-        text[*start].to_ascii_lowercase() == *first && begins_with(&text[start + 1..], rest)
-    })
+    let (lower, upper) = (*first, first.to_ascii_uppercase());
+    let mut bytes = text[..starts].iter().enumerate();
+    let found = bytes.find(|(start, byte)| {
+        (**byte == lower || **byte == upper) && begins_with(&text[start + 1..], rest)
+    });
+    found.map(|(start, _)| start)
 }
 
 fn begins_with(text: &[u8], part: &[u8]) -> bool {
@@ -253,8 +262,13 @@ fn begins_with(text: &[u8], part: &[u8]) -> bool {
 
 /// Runs of letters and digits; whatever is not ASCII counts as a letter.
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric())
+    text.split(|byte| parts(*byte))
         .filter(|word| !word.is_empty())
+}
+
+/// Whether a byte stands between words.
+fn parts(byte: u8) -> bool {
+    byte.is_ascii() && !byte.is_ascii_alphanumeric()
 }
 
 /// A text without case and without the marks of Latin letters.

@@ -164,8 +164,11 @@ fn square_degrees(around: Bounds) -> f64 {
 fn describe(view: &View, attribution: &[String]) -> Json {
     let classes = view.ontology().classes();
     let looks: Vec<_> = classes.iter().map(|class| Look::of(view, class)).collect();
-    let around = looks.iter().filter_map(|look| look.around);
-    let around = around.reduce(Bounds::join);
+    // A nation is where its areas are: a point may be wrong, or abroad.
+    let areas = |look: &&Look| look.geometry() == Some("area");
+    let any = looks.iter().any(|look| areas(&look));
+    let around = looks.iter().filter(|look| !any || areas(look));
+    let around = around.filter_map(|look| look.around).reduce(Bounds::join);
     let nation = around.map_or(0.0, square_degrees);
     let mut described: Vec<_> = classes.iter().zip(&looks).collect();
     described.sort_by_key(|(class, _)| (&class.pack, &class.name));
