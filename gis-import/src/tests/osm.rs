@@ -229,7 +229,9 @@ fn a_set_without_a_file_of_its_own_reads_the_one_that_is_named() {
     assert!(mapping.needs_file() && mapping.find(&nowhere()).is_none());
     let named = reading("osm-roads", &ontology(), Path::new("any/where.xyz"));
     assert!(!named.needs_file());
-    let candidates: Vec<_> = named.candidates(&nowhere()).collect();
+    let folders = nowhere();
+    let candidates = named.candidates(&folders);
+    let candidates: Vec<_> = candidates.map(|(path, file)| (path, file.format)).collect();
     assert_eq!(
         candidates,
         [(PathBuf::from("any/where.xyz"), crate::formats::Format::Osm)]

@@ -344,7 +344,7 @@ proptest! {
             return Ok(());
         }
         let mut least = f64::INFINITY;
-        let all: std::ops::ControlFlow<()> = shape.each(&mut |tree| {
+        let all: ControlFlow<()> = shape.each(&mut |tree| {
             for i in 0..tree.path.edges() {
                 let (a, b) = tree.path.edge(i);
                 for step in 0..=64 {
@@ -353,7 +353,7 @@ proptest! {
                     least = least.min(geodesic(p, at));
                 }
             }
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         });
         prop_assert!(all.is_continue());
         prop_assert!(metres <= least + 1e-6, "{metres} m, but a point is {least} m away");

@@ -42,7 +42,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Feature>, FileError> {
     while let Some(item) = reader.next_item()? {
         match item {
             Item::Feature(feature) => features.push(feature),
-            Item::Refused { place, reason } => panic!("{place}: {reason}"),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(reader.next_item(), Ok(None), "the end is final");
