@@ -156,7 +156,7 @@ pub const MAX_TILE_VERTICES: usize = 500_000;
 /// Bytes after which a tile takes no further feature.
 pub const MAX_TILE_BYTES: usize = 8 << 20;
 /// Longest time that one tile is worked on.
-pub const MAX_TILE_TIME: Duration = Duration::from_secs(5);
+pub const MAX_TILE_TIME: Duration = MAX_EXECUTION;
 /// Most properties and telemetries that one tile is asked for.
 pub const MAX_TILE_ATTRIBUTES: usize = 32;
 /// Properties and telemetries of a tile that names none, in the model's order.

@@ -14,8 +14,8 @@ import urllib.request
 from collections import Counter
 
 import mapbox_vector_tile
+import numpy
 import shapely
-import shapely.ops
 from mapbox_vector_tile.Mapbox import vector_tile_pb2
 from shapely.geometry import shape
 
@@ -82,11 +82,10 @@ def projected(geometry, zoom):
     """A geometry in units of the whole map at a zoom."""
     size = EXTENT * 2**zoom
 
-    def project(lon, lat):
-        x, y = mercator(lon, lat)
-        return x * size, y * size
+    def project(places):
+        return size * numpy.array([mercator(*place) for place in places])
 
-    return shapely.ops.transform(lambda xs, ys: zip(*map(project, xs, ys)), shape(geometry))
+    return shapely.transform(shape(geometry), project)
 
 
 def tiles_of(bounds, zoom):
@@ -245,7 +244,7 @@ def main():
     print(f"{len(layers)} layers: {', '.join(sorted(names))}")
     fields = "id class geometry"
     districts = twin.rows("districts", fields)
-    villages = twin.rows("villages", fields)
+    villages = twin.rows("villages", "id class", page=1000)
     facilities = [row for row in twin.rows("healthFacilities", fields) if row["geometry"]]
     ids = {row["id"]: row["class"] for row in districts + villages + facilities}
     for field in ("provinces", "sectors", "cells", "waterPoints", "places", "assets", "institutions"):
@@ -260,7 +259,9 @@ def main():
     x, y = (int(v * 2**14) for v in mercator(30.06, -1.95))
     square = ((x - 3) * EXTENT, (y - 3) * EXTENT, (x + 4) * EXTENT - 1, (y + 4) * EXTENT - 1)
     box = shapely.box(*square)
-    near = [row for row in villages if box.contains(projected(row["geometry"], 14))]
+    capital = ", space: { box: [29.95, -2.05, 30.17, -1.85], relation: WITHIN }"
+    near = twin.rows("villages", fields, capital)
+    near = [row for row in near if box.contains(projected(row["geometry"], 14))]
     differences.expect(len(near) > 100, f"{len(near)} villages in the capital")
     areas(twin, differences, "Village", near, 14, square)
     for zoom in (8, 12, 15):

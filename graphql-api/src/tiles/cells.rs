@@ -24,10 +24,16 @@ const EDGES: f64 = 40.0;
 /// How far a cell reaches from its centre, in average edges of its resolution: twice as far as the
 /// corners of the largest hexagons.
 const REACH: f64 = 2.4;
-/// Part of the way to the centre that a point has to be inside of an outline to count as owned.
-/// Outlines are drawn straight in longitude and latitude, and bulge by a hundredth at most where
-/// [`Outline::of`] trusts them.
-const MARGIN: f64 = 0.05;
+/// Part of the way to the centre that a point has to be inside of an outline to count as owned, for
+/// each radian of the cell's edge and by the tangent of the latitude. Sides are straight on the globe
+/// and drawn straight in longitude and latitude, which parts them by 0.15 of that.
+const MARGIN: f64 = 0.4;
+/// The least such part, for what rounding does.
+const LEAST_MARGIN: f64 = 5e-4;
+/// Beyond, outlines say nothing: degrees of longitude become too narrow.
+const FARTHEST_LAT: f64 = 60.0;
+/// A wider outline, in degrees, lies across the antimeridian.
+const WIDEST: f64 = 60.0;
 /// Outlines that are tried before H3 is asked. Points come along a curve, so the next one is nearly
 /// always in the cell of one of the last.
 const TRIED: usize = 4;
@@ -199,20 +205,19 @@ struct Outline {
 }
 
 impl Outline {
-    /// `None` near the poles and the antimeridian, and of the largest cells, where sides that are
-    /// straight on the globe are not straight in degrees.
+    /// `None` near the poles, across the antimeridian, and of pentagons.
     fn of(cell: CellIndex) -> Option<Self> {
-        const FARTHEST_LAT: f64 = 60.0;
-        const WIDEST: f64 = 20.0;
         let corners = corners(cell);
         let least = |pick: fn(&[f64; 2]) -> f64| corners.iter().map(pick).fold(f64::MAX, f64::min);
         let most = |pick: fn(&[f64; 2]) -> f64| corners.iter().map(pick).fold(f64::MIN, f64::max);
         let (west, east) = (least(|c| c[0]), most(|c| c[0]));
         let (south, north) = (least(|c| c[1]), most(|c| c[1]));
         let near = south >= -FARTHEST_LAT && north <= FARTHEST_LAT && east - west <= WIDEST;
-        if !near || cell.resolution() < Resolution::One || cell.is_pentagon() {
+        if !near || west < -180.0 || east > 180.0 || cell.is_pentagon() {
             return None;
         }
+        let bulge = south.abs().max(north.abs()).to_radians().tan() + 0.1;
+        let margin = (MARGIN * bulge * cell.resolution().edge_length_rads()).max(LEAST_MARGIN);
         let count = corners.len() as f64;
         let middle = [0, 1].map(|axis| corners.iter().map(|c| c[axis]).sum::<f64>() / count);
         let next = corners.iter().cycle().skip(1);
@@ -221,7 +226,7 @@ impl Outline {
             let (a, b) = (from[1] - to[1], to[0] - from[0]);
             let edge = a * from[0] + b * from[1];
             let centre = a * middle[0] + b * middle[1];
-            [a, b, edge + MARGIN * (centre - edge)]
+            [a, b, edge + margin * (centre - edge)]
         });
         Some(Self {
             sides: sides.collect(),

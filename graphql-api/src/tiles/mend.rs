@@ -38,7 +38,17 @@ pub(crate) fn polygons(rings: Vec<Ring>) -> Option<Vec<Polygon>> {
     if rings.is_empty() {
         return Some(Vec::new());
     }
-    if is_sound(&rings) {
+    if let [ring] = &mut rings[..]
+        && ring.len() <= FEW
+    {
+        // What nearly every building is.
+        if is_simple(ring) {
+            if area(ring) < 0 {
+                ring.reverse();
+            }
+            return Some(vec![rings]);
+        }
+    } else if is_sound(&rings) {
         return Some(nested(rings));
     }
     let edges = noded(rings.iter().flat_map(|ring| around(ring)).collect())?;
@@ -103,6 +113,27 @@ fn tidy(ring: &mut Ring) -> bool {
     };
     *ring = kept;
     is_ring
+}
+
+/// Whether a tidied ring of few vertices is simple.
+fn is_simple(ring: &[At]) -> bool {
+    let count = ring.len();
+    let edge = |i: usize| (ring[i], ring[if i + 1 == count { 0 } else { i + 1 }]);
+    (0..count).all(|one| {
+        // Neighbours meet in their common end; tidied, they have no other point in common.
+        let last = if one == 0 { count - 1 } else { count };
+        (one + 2..last).all(|other| {
+            let (first, second) = (edge(one), edge(other));
+            !boxes_meet(first, second) || !have_common_point(first, second)
+        })
+    })
+}
+
+fn boxes_meet((a, b): Edge, (c, d): Edge) -> bool {
+    let meet = |axis: usize| {
+        a[axis].min(b[axis]) <= c[axis].max(d[axis]) && c[axis].min(d[axis]) <= a[axis].max(b[axis])
+    };
+    meet(0) && meet(1)
 }
 
 /// Whether tidied rings are simple and have no point in common.

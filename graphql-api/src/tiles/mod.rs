@@ -410,7 +410,7 @@ impl Parts<'_> {
     }
 
     fn line(&mut self, line: &LineString<f64>) {
-        let spot = |at: &Coord<f64>| self.grid.spot(at.x, at.y);
+        let spot = |at: &Coord<f64>| self.grid.vertex(at.x, at.y);
         let spots: Vec<Spot> = if self.step > 1 {
             // Simplified before it is cut, so that the pieces of two tiles meet.
             let all = line.0.iter().map(spot).collect();
@@ -438,7 +438,7 @@ impl Parts<'_> {
             let coords = ring.0.split_last().map_or(&ring.0[..], |(_, open)| open);
             let mut wide: Vec<Wide> = Vec::with_capacity(coords.len());
             for at in self.nearby(coords, true) {
-                let at = rounded_to(self.grid.spot(at.x, at.y), self.step);
+                let at = rounded_to(self.grid.vertex(at.x, at.y), self.step);
                 if wide.last() != Some(&at) {
                     wide.push(at);
                 }

@@ -261,8 +261,40 @@ struct Values {
     spans: Vec<(u32, u32)>,
     /// Places by hash, 0 for none, else one more; a power of two, at most half full.
     table: Vec<u32>,
-    /// Keyed anew for each tile, so that nobody can choose texts of one hash.
-    hasher: RandomState,
+    /// Chosen anew for each tile, so that nobody can choose texts of one hash.
+    seed: Seed,
+}
+
+/// Two numbers that a hash depends on.
+#[derive(Clone, Copy, Debug)]
+struct Seed(u64, u64);
+
+impl Default for Seed {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(0_u8), random.hash_one(1_u8) | 1)
+    }
+}
+
+impl Seed {
+    /// A hash of bytes, eight at a time: each is mixed in by a multiplication whose halves are folded.
+    fn hash(self, bytes: &[u8]) -> u64 {
+        let mix = |hash: u64, word: u64| {
+            let product = u128::from(hash ^ word) * u128::from(self.1);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let mut words = bytes.chunks_exact(8);
+        let mut hash = self.0 ^ bytes.len() as u64;
+        for word in &mut words {
+            hash = mix(
+                hash,
+                word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)),
+            );
+        }
+        let rest = words.remainder().iter();
+        hash = mix(hash, rest.fold(0, |all, byte| all << 8 | u64::from(*byte)));
+        mix(hash, self.0)
+    }
 }
 
 impl Values {
@@ -294,7 +326,7 @@ impl Values {
 
     /// Where a value is looked for first.
     fn slot(&self, value: &[u8]) -> usize {
-        self.hasher.hash_one(value) as usize & (self.table.len() - 1)
+        self.seed.hash(value) as usize & (self.table.len() - 1)
     }
 
     fn grow(&mut self) {

@@ -635,7 +635,7 @@ async fn too_many_points_are_counted_by_cell() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn outlines_never_say_another_cell_than_h3(
