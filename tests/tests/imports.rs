@@ -233,13 +233,13 @@ fn an_input_that_cannot_be_imported_says_what_where_and_how_to_mend_it() {
             "did you mean `nummber`?",
         ],
     );
-    let crs = br#"{"type":"FeatureCollection","crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:EPSG::32735"}},"features":[]}"#;
+    let crs = br#"{"type":"FeatureCollection","crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:EPSG::999999"}},"features":[]}"#;
     case(
         "stations.geojson",
         crs,
         &feature.replace("stations.csv", "stations.geojson"),
         1,
-        &["EPSG::32735", "transform them to WGS 84"],
+        &["EPSG:999999", "stations.geojson"],
     );
     case(
         "stations.csv",
