@@ -241,7 +241,7 @@ impl Builder<'_> {
                 } else if let GeometryFrom::Feature(_) = from
                     && let Some(RawGeometry::Part { kind, reason, .. }) = &self.feature.geometry
                 {
-                    self.warn(id, *kind, reason.clone());
+                    self.warn(id, kind, reason.clone());
                 }
                 Some(shape.map(Arc::new))
             }
@@ -373,7 +373,7 @@ fn check_extent(extent: Extent, shape: &Shape) -> Result<(), Fault> {
 fn parse(raw: &RawGeometry) -> Result<Result<Shape, ShapeError>, Fault> {
     let parsed = catch_unwind(AssertUnwindSafe(|| match raw {
         RawGeometry::Wkb(wkb) | RawGeometry::Part { wkb, .. } => Ok(Shape::from_wkb(wkb)),
-        RawGeometry::Lacking { kind, reason } => Err(Fault::new(*kind, reason.clone())),
+        RawGeometry::Lacking { kind, reason } => Err(Fault::new(kind, reason.clone())),
         RawGeometry::GeoJson(text) => match serde_json::from_str(text) {
             Ok(value) => Ok(Shape::from_geojson(&value)),
             Err(error) => Err(Fault::new("not a geometry", format!("not JSON: {error}"))),

@@ -185,10 +185,9 @@ fn read(mut reader: Reader, to: &mpsc::Sender<Chunk>) {
 fn geometry_bytes(item: &Item) -> usize {
     match item {
         Item::Feature(feature) => match &feature.geometry {
-            None => 0,
+            None | Some(RawGeometry::Lacking { .. }) => 0,
             Some(RawGeometry::Wkb(bytes) | RawGeometry::Part { wkb: bytes, .. }) => bytes.len(),
             Some(RawGeometry::GeoJson(text)) => text.len(),
-            Some(RawGeometry::Lacking { .. }) => 0,
         },
         Item::Refused { .. } | Item::Remark { .. } => 0,
     }

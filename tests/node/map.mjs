@@ -109,7 +109,7 @@ try {
 
   await see("a district is found by its name, and flown to", async () => {
     await page.keyboard.press("/");
-    await page.keyboard.type("nyagat");
+    await page.keyboard.type("nyagatare");
     const option = page.locator("#found li", { hasText: "District" }).first();
     await option.waitFor();
     await page.keyboard.press("Escape");

@@ -247,7 +247,8 @@ def main():
     villages = twin.rows("villages", "id class", page=1000)
     facilities = [row for row in twin.rows("healthFacilities", fields) if row["geometry"]]
     ids = {row["id"]: row["class"] for row in districts + villages + facilities}
-    for field in ("provinces", "sectors", "cells", "waterPoints", "places", "assets", "institutions"):
+    others = ("provinces", "sectors", "cells", "waterPoints", "waterSupplySchemes", "airQualityStations", "institutions")
+    for field in others:
         try:
             ids |= {row["id"]: row["class"] for row in twin.rows(field, "id class", page=1000)}
         except SystemExit:

@@ -5,7 +5,6 @@
 //! - Every object of a file is a twin, or passed over by every rule, or in the report with its reason.
 #![expect(
     clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "helpers of tests stop the test; a figure that the log of a test run keeps"
 )]

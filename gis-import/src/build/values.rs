@@ -194,7 +194,7 @@ fn convert(
         Cell::Bool(value) => schema.parse(&(*value).into()),
         Cell::Json(value) => schema.parse(value),
         // Numbers are texts to a text property: codes are often numbers in files.
-        Cell::Int(_) | Cell::Float(_) | Cell::Text(_) => schema.parse_text(&cell.to_string()),
+        Cell::Int(_) | Cell::Float(_) | Cell::Text(_) => schema.parse_text(cell.to_string().trim()),
     }
 }
 

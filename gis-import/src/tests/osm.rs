@@ -5,6 +5,12 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::mapping::MappingError;
 
+/// Tags of an object.
+type Tags = &'static [(&'static str, &'static str)];
+
+/// Tags, and two values that follow from them.
+type Way<'a> = (Tags, Option<&'a str>, Option<&'a str>);
+
 const SETS: [&str; 5] = [
     "osm-buildings",
     "osm-building-parts",
@@ -91,7 +97,7 @@ fn each(view: &View, prefix: &str, property: &str, count: usize) -> Vec<Option<S
 #[tokio::test]
 async fn heights_are_what_people_write_or_counted_from_storeys() {
     const B: (&str, &str) = ("building", "yes");
-    let ways: [(&[(&str, &str)], Option<&str>, Option<&str>); 12] = [
+    let ways: [(Tags, Option<&str>, Option<&str>); 12] = [
         (&[B, ("height", "12")], Some("12"), Some("tag")),
         (&[B, ("height", "12 m")], Some("12"), Some("tag")),
         (&[B, ("height", "39'")], Some("11.8872"), Some("tag")),
@@ -121,9 +127,7 @@ async fn heights_are_what_people_write_or_counted_from_storeys() {
     let (twin, report) = with("osm-buildings", &tags).await;
     assert_eq!((report.created, report.refused.count), (12, 0), "{report}");
     let view = twin.view();
-    let wanted = |pick: fn(&(&[(&str, &str)], Option<&str>, Option<&str>)) -> Option<String>| {
-        ways.iter().map(pick).collect::<Vec<_>>()
-    };
+    let wanted = |pick: fn(&Way<'_>) -> Option<String>| ways.iter().map(pick).collect::<Vec<_>>();
     let heights = each(&view, "osm", "height", 12);
     assert_eq!(heights, wanted(|way| way.1.map(str::to_owned)));
     let sources = each(&view, "osm", "heightSource", 12);
@@ -138,7 +142,7 @@ async fn heights_are_what_people_write_or_counted_from_storeys() {
 #[tokio::test]
 async fn speeds_and_directions_are_what_people_write() {
     const R: (&str, &str) = ("highway", "residential");
-    let ways: [(&[(&str, &str)], Option<&str>, &str); 12] = [
+    let ways: [(Tags, Option<&str>, &str); 12] = [
         (&[R, ("maxspeed", "50")], Some("50"), "both"),
         (
             &[R, ("maxspeed", "30 mph"), ("oneway", "yes")],

@@ -427,8 +427,12 @@ impl Block<'_> {
                 _ => return Err("dense nodes have ids and positions of unequal number".to_owned()),
             };
             let mut own = Tags::new();
-            while tagged {
+            // A node's tags end with a 0; a block without any has none at all.
+            loop {
                 const CUT: &str = "the tags of dense nodes end too early";
+                if !tagged {
+                    break;
+                }
                 match tags.unsigned()? {
                     None => return Err(CUT.to_owned()),
                     Some(0) => break,

@@ -127,7 +127,8 @@ fn joints(
             touching = true;
             meeting.sort_by(|a, b| by_angle(toward(edges, *a), toward(edges, *b)));
             // Against the clock from an edge that has the inside to its left lies the inside.
-            let inside_after = |end: usize, forward: &[bool]| forward[end / 2] == (end % 2 == 0);
+            let inside_after =
+                |end: usize, forward: &[bool]| forward[end / 2] == end.is_multiple_of(2);
             if forward.is_some_and(|forward| !inside_after(meeting[0].1, forward)) {
                 meeting.rotate_left(1);
             }
@@ -263,7 +264,7 @@ impl Known {
 
     /// Whether it bounds its polygon on the outside.
     fn is_outer(&self) -> bool {
-        self.depth % 2 == 0
+        self.depth.is_multiple_of(2)
     }
 
     fn may_hold(&self, other: &Self) -> bool {

@@ -156,9 +156,9 @@ fn line(
         several => {
             let mut wkb = header(MULTI_LINE_STRING);
             count(&mut wkb, several.len());
-            several
-                .iter()
-                .for_each(|piece| wkb.extend(line_string(piece)));
+            for piece in several {
+                wkb.extend(line_string(piece));
+            }
             wkb
         }
     };
@@ -301,7 +301,9 @@ fn point(at: At) -> Vec<u8> {
 fn line_string(points: &[At]) -> Vec<u8> {
     let mut wkb = header(LINE_STRING);
     count(&mut wkb, points.len());
-    points.iter().for_each(|at| position(&mut wkb, *at));
+    for at in points {
+        position(&mut wkb, *at);
+    }
     wkb
 }
 
@@ -322,6 +324,8 @@ pub(super) fn polygons(areas: &[Rings]) -> Vec<u8> {
     }
     let mut wkb = header(MULTI_POLYGON);
     count(&mut wkb, areas.len());
-    areas.iter().for_each(|area| wkb.extend(polygon(area)));
+    for area in areas {
+        wkb.extend(polygon(area));
+    }
     wkb
 }

@@ -66,7 +66,7 @@ impl BufRead for Metered {
         // The buffer is filled already, so this reads nothing and cannot fail.
         let consumed = self.input.fill_buf().unwrap_or_default();
         let consumed = consumed.get(..amount).unwrap_or(consumed);
-        self.lines += consumed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.lines += consumed.split(|byte| *byte == b'\n').skip(1).count() as u64;
         self.since_tag += amount;
         self.input.consume(amount);
     }
