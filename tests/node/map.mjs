@@ -125,13 +125,13 @@ try {
       const { lng, lat } = window.__twinMap.map.getCenter();
       return Math.abs(lng - 30.4) < 0.5 && Math.abs(lat + 1.37) < 0.5;
     });
-    truth((await page.url()).includes("twin="), "the address does not name the twin");
+    await page.waitForFunction(() => location.hash.includes("twin="));
     await page.screenshot({ path: join(folder, "map-district.png") });
   });
   await see("Escape closes the panel and gives the map the focus", async () => {
     await page.keyboard.press("Escape");
     await page.locator("#panel").waitFor({ state: "hidden" });
-    truth(await page.evaluate(() => document.activeElement?.tagName === "CANVAS"), "the focus is elsewhere");
+    await page.waitForFunction(() => document.activeElement?.tagName === "CANVAS");
   });
 
   await see("a link opens a twin, and a click opens it again", async () => {
@@ -167,7 +167,7 @@ try {
     });
     await page.waitForFunction(() => window.__twinMap.map.querySourceFeatures("twin-AirQualityStation", { sourceLayer: "AirQualityStation" })
       .some((feature) => feature.properties.label === "Renamed station"));
-    truth((await status(page)).refreshed > before, "no tile was asked for again");
+    await page.waitForFunction((count) => window.__twinMap.status().refreshed > count, before);
     await page.locator("#panel-title", { hasText: "Renamed station" }).waitFor();
   });
 
@@ -186,7 +186,7 @@ try {
   });
   await see("the other theme is a click away", async () => {
     await page.locator("#theme").click();
-    truth((await status(page)).theme === "dark", "it is still light");
+    await page.waitForFunction(() => window.__twinMap.status().theme === "dark");
     await still(page);
     await colors(page); // It was drawn once more.
     await page.screenshot({ path: join(folder, "map-dark.png") });
@@ -217,7 +217,7 @@ try {
     await page.waitForFunction(() => window.__twinMap.map.queryRenderedFeatures().some((feature) => feature.layer.type === "circle"));
     await page.keyboard.press("Enter");
     await page.locator("#panel-title").waitFor();
-    truth(await page.evaluate(() => document.activeElement?.id === "panel-title"), "the panel has no focus");
+    await page.waitForFunction(() => document.activeElement?.id === "panel-title");
     await page.context().close();
   });
   for (const width of [360, 390]) {
