@@ -157,6 +157,32 @@ pub fn node(script: &str) -> Command {
     command
 }
 
+/// A script of `tests/oracle`, with the Python that `tools/setup.sh test` brought.
+#[track_caller]
+pub fn oracle(script: &str) -> Command {
+    let Some(python) = env::var_os("TWIN_PYTHON") else {
+        panic!(
+            "TWIN_PYTHON is not set: run the tests through make test, which brings {script} its packages"
+        );
+    };
+    let mut command = Command::new(python);
+    command.arg(root().join("tests/oracle").join(script));
+    command
+}
+
+/// Runs an oracle, which must find no difference.
+#[track_caller]
+pub fn agrees(oracle: &mut Command) {
+    let output = oracle.output().expect("the oracle's Python starts");
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{oracle:?} ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 /// Looks again and again until there is something, for what nobody announces.
 #[track_caller]
 pub fn until<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {

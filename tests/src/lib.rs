@@ -27,7 +27,7 @@ pub use book::{Book, Held, NoReceipt, Writing, is_sound};
 pub use checks::Checks;
 pub use disk::{Cut, Disk, Fault, Site, Trouble};
 pub use door::{Answer, Fetched, Rows, ask, rows, strings};
-pub use foreign::{Finished, Foreign, node, publisher, subscriber, until};
+pub use foreign::{Finished, Foreign, agrees, node, oracle, publisher, subscriber, until};
 pub use light::{Device, Subscription};
 pub use process::{
     Refusal, Start, Twin, data, register_stations, register_stations_by, root, station,

@@ -9,10 +9,10 @@
     reason = "helpers of tests stop the test; a figure that the log of a test run keeps"
 )]
 
-use std::{env, fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
-use tests::{Checks, Finished, Start, Twin, data, root};
+use tests::{Checks, Finished, Start, Twin, agrees, data, oracle, root};
 
 const SETS: [&str; 5] = [
     "osm-buildings",
@@ -193,9 +193,6 @@ fn a_real_city_is_what_osmium_makes_of_it() {
         );
         return;
     };
-    let Some(python) = env::var_os("TWIN_PYTHON") else {
-        panic!("TWIN_PYTHON is not set: run the tests through make test, which brings osmium");
-    };
     let mut checks = Checks::new();
     for (file, buildings) in [
         ("monaco-latest.osm.pbf", 1_100),
@@ -224,19 +221,12 @@ fn a_real_city_is_what_osmium_makes_of_it() {
             assert!(found > buildings, "{}: {found}", file.display());
         });
         checks.check("osmium makes the same areas of the file", || {
-            let output = Command::new(&python)
-                .arg(root().join("tests/oracle/osm_check.py"))
-                .arg("--file")
-                .arg(&file)
-                .arg("--url")
-                .arg(format!("http://{}/graphql", twin.http()))
-                .output()
-                .unwrap();
-            println!("{}", String::from_utf8_lossy(&output.stdout));
-            assert!(
-                output.status.success(),
-                "{}",
-                String::from_utf8_lossy(&output.stderr)
+            agrees(
+                oracle("osm_check.py")
+                    .arg("--file")
+                    .arg(&file)
+                    .arg("--url")
+                    .arg(format!("http://{}/graphql", twin.http())),
             );
         });
         let position = twin.position().to_owned();

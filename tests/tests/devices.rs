@@ -256,6 +256,9 @@ fn a_dead_letter_is_taken_in_again_from_the_command_line() {
     assert_eq!(code, Some(0), "{why}");
     assert!(taken.contains("taken in at main:"), "{taken}");
     assert_eq!(latest(&twin, &late), Some((12.5, measured(BASE_SECS))));
+    let (code, _, why) = letters(&["show", "0", "9999"]);
+    assert_eq!(code, Some(1), "{why}");
+    assert!(why.contains("9999: it is not kept"), "{why}");
     assert_eq!(letters(&["list", "0"]).0, Some(2));
     assert_eq!(letters(&["retry"]).0, Some(2));
     // The same of the folder, once nobody holds it.

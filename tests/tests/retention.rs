@@ -131,10 +131,12 @@ fn limits_change_while_the_twin_runs_and_an_export_gives_what_left_the_log() {
     assert_eq!(gone.code, Some(1), "{}", gone.err);
     assert!(gone.err.contains("no longer in the log"), "{}", gone.err);
     for (args, part) in [
-        (["--class", "Devise"], "Device"),
-        (["--from", "yesterday"], "--from"),
+        (&["--class", "Devise"][..], "Device"),
+        (&["--from", "yesterday"], "--from"),
+        (&["--from", to, "--to", from], "--from is not before --to"),
+        (&["--after", "main:999999999"], "ahead of this twin"),
     ] {
-        let refused = export(&dir, &args);
+        let refused = export(&dir, args);
         assert_eq!(refused.code, Some(2), "{}", refused.err);
         assert!(refused.err.contains(part), "{}", refused.err);
     }

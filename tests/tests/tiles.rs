@@ -8,10 +8,10 @@
     reason = "a test outside its functions too fails by panicking"
 )]
 
-use std::{env, process::Command, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Checks, Fetched, Start, Twin, data, node, root};
+use tests::{Checks, Fetched, Start, Twin, agrees, data, node, oracle};
 
 /// How long a peer may take to read its tiles.
 const READ_WITHIN: Duration = Duration::from_mins(10);
@@ -236,23 +236,9 @@ fn mapbox_vector_tile_and_shapely_agree_with_the_api() {
         println!("skipped: TWIN_DATA names no source data to draw");
         return;
     };
-    let Some(python) = env::var_os("TWIN_PYTHON") else {
-        panic!("TWIN_PYTHON is not set: run the tests through make test, which brings shapely");
-    };
     let twin = Start::demo().data(&data).ready();
-    let output = Command::new(python)
-        .arg(root().join("tests/oracle/tiles_check.py"))
-        .arg("--url")
-        .arg(format!("http://{}", twin.http()))
-        .output()
-        .unwrap();
-    println!("{}", String::from_utf8_lossy(&output.stdout));
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let url = format!("http://{}", twin.http());
+    agrees(oracle("tiles_check.py").arg("--url").arg(url));
     // Tiles of every zoom over the capital, to the last feature.
     let paths = ["Village", "District", "WaterPoint", "HealthFacility"];
     let paths = paths.iter().flat_map(|layer| {

@@ -166,3 +166,17 @@ fn print(what: What, id: Option<&String>, answer: &Value) {
         output::note(&format!("{id}: {}", text(&error["message"])));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn what_a_device_sent_cannot_move_the_cursor_or_forge_a_line() {
+        let sent = "twin/rw/a\u{1b}[2J\n       7  forged\u{9b}1A";
+        let shown = printable(sent);
+        assert_eq!(shown, "twin/rw/a\\u{1b}[2J\\n       7  forged\\u{9b}1A");
+        assert!(!shown.contains(char::is_control));
+        assert_eq!(printable("Musée, 水"), "Musée, 水");
+    }
+}

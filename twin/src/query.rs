@@ -53,8 +53,8 @@ pub(crate) async fn run(
 /// A GraphQL text and its variables.
 pub(crate) type Question = (String, Map<String, Value>);
 
-/// Hands the answers to GraphQL questions over, one after another: of a running twin if `url` names one, else of
-/// a folder.
+/// Hands the answers to GraphQL questions over, one after another: of a running twin if `url` names one,
+/// else of a folder.
 pub(crate) async fn graphql(
     config: Config,
     url: Option<&str>,

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::WriterProperties;
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, StringArray};
 use proptest::prelude::*;
+use twin_core::space::Shape;
 
 use super::*;
 
@@ -52,6 +53,41 @@ pub(super) fn drain(mut reader: Reader) -> (Vec<Item>, Option<FileError>) {
                 return (items, Some(error));
             }
         }
+    }
+}
+
+/// Features, refusals and remarks.
+pub(super) fn sort(items: Vec<Item>) -> (Vec<Feature>, Vec<String>, Vec<String>) {
+    let (mut features, mut refused, mut remarks) = (Vec::new(), Vec::new(), Vec::new());
+    for item in items {
+        match item {
+            Item::Feature(feature) => features.push(feature),
+            Item::Refused { reason, .. } => refused.push(reason),
+            Item::Remark { reason, .. } => remarks.push(reason),
+        }
+    }
+    (features, refused, remarks)
+}
+
+/// All that is read of a file, and the error that ended it.
+pub(super) fn read_all(
+    path: &Path,
+    options: &Options,
+    columns: &[&str],
+) -> (Vec<Feature>, Vec<String>, Vec<String>, Option<FileError>) {
+    let format = Format::of_path(path).unwrap();
+    let (items, error) = match Reader::open_with(path, format, options, &wanted(columns, true)) {
+        Ok(reader) => drain(reader),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let (features, refused, remarks) = sort(items);
+    (features, refused, remarks, error)
+}
+
+pub(super) fn shape(feature: &Feature) -> Shape {
+    match &feature.geometry {
+        Some(RawGeometry::Wkb(bytes)) => Shape::from_wkb(bytes).unwrap(),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -11,7 +11,7 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
 use twin_core::View;
 
-use super::page::{escaped, host};
+use super::page::{CSS, JAVASCRIPT, built, escaped, host};
 use crate::service::Service;
 
 /// Files of the assets folder: the name in our address, the place in the folder, the kind.
@@ -23,14 +23,8 @@ const ASSETS: [(&str, &str, &str); 4] = [
         JAVASCRIPT,
     ),
     ("graphiql.js", "graphiql/graphiql.min.js", JAVASCRIPT),
-    (
-        "graphiql.css",
-        "graphiql/graphiql.min.css",
-        "text/css; charset=utf-8",
-    ),
+    ("graphiql.css", "graphiql/graphiql.min.css", CSS),
 ];
-
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 const PAGE: &str = r#"<!doctype html>
 <html lang="en">
@@ -176,19 +170,7 @@ pub(super) async fn asset(State(service): State<Service>, Named(name): Named<Str
     let (Some((_, file, kind)), Some(folder)) = (known, &service.inner.options.assets) else {
         return (StatusCode::NOT_FOUND, "the console has no such file\n").into_response();
     };
-    match tokio::fs::read(folder.join(file)).await {
-        Ok(bytes) => {
-            let headers = [
-                (header::CONTENT_TYPE, *kind),
-                (header::CACHE_CONTROL, "max-age=3600"),
-            ];
-            (headers, bytes).into_response()
-        }
-        Err(error) => {
-            let message = format!("{file} cannot be read: {error}; run `npm ci` again\n");
-            (StatusCode::NOT_FOUND, message).into_response()
-        }
-    }
+    built(folder, file, kind, "run `npm ci` again").await
 }
 
 /// Example questions that this twin's ontology and data can answer.

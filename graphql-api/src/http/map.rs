@@ -11,14 +11,14 @@
 use std::path::Path;
 
 use axum::extract::{Path as Named, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use ontology::{Class, Property, Relationship, Schema, Telemetry};
 use serde_json::{Map, Value as Json, json};
 use twin_core::View;
 use twin_core::space::Bounds;
 
-use super::page::escaped;
+use super::page::{CSS, JAVASCRIPT, built, escaped};
 use crate::api::{Shown, shown};
 use crate::service::Service;
 
@@ -27,10 +27,9 @@ use crate::service::Service;
 const ASSETS: [(&str, &str); 3] = [
     ("map.js", JAVASCRIPT),
     ("worker.mjs", JAVASCRIPT),
-    ("map.css", "text/css; charset=utf-8"),
+    ("map.css", CSS),
 ];
 const PAGE: &str = "index.html";
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Twins of a class that are looked at to say what it looks like on a map, at most.
 const SAMPLE: usize = 2_000;
@@ -75,19 +74,7 @@ pub(super) async fn asset(State(service): State<Service>, Named(name): Named<Str
     let (Some((file, kind)), Some(folder)) = (known, &service.inner.options.map) else {
         return (StatusCode::NOT_FOUND, "the map has no such file\n").into_response();
     };
-    match tokio::fs::read(folder.join(file)).await {
-        Ok(bytes) => {
-            let headers = [
-                (header::CONTENT_TYPE, *kind),
-                (header::CACHE_CONTROL, "max-age=3600"),
-            ];
-            (headers, bytes).into_response()
-        }
-        Err(error) => {
-            let message = format!("{file} cannot be read: {error}; build the map again\n");
-            (StatusCode::NOT_FOUND, message).into_response()
-        }
-    }
+    built(folder, file, kind, "build the map again").await
 }
 
 /// What the page knows of the nation: its classes in the model's words, and where their twins are.

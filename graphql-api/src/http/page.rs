@@ -1,6 +1,7 @@
-//! The start page: what this is and where to go.
+//! The start page: what this is and where to go; and what all pages share.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -16,6 +17,9 @@ const STYLE: &str = ":root { color-scheme: light dark; --line: #8884 } \
     table { border-collapse: collapse; width: 100% } td { border-top: 1px solid var(--line); padding: .3rem .5rem; vertical-align: top } \
     td.n { text-align: right; font-variant-numeric: tabular-nums } small, .soft { opacity: .7 } \
     pre { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem }";
+
+pub(super) const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const CSS: &str = "text/css; charset=utf-8";
 
 /// The start page.
 pub(super) async fn start(State(service): State<Service>, headers: HeaderMap) -> Html<String> {
@@ -84,6 +88,23 @@ pub(super) fn host(headers: &HeaderMap) -> String {
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
     escaped(host.unwrap_or("localhost:8080"))
+}
+
+/// A file of a page that was built into a folder; `mend` says how it comes there.
+pub(super) async fn built(folder: &Path, file: &str, kind: &'static str, mend: &str) -> Response {
+    match tokio::fs::read(folder.join(file)).await {
+        Ok(bytes) => {
+            let headers = [
+                (header::CONTENT_TYPE, kind),
+                (header::CACHE_CONTROL, "max-age=3600"),
+            ];
+            (headers, bytes).into_response()
+        }
+        Err(error) => {
+            let message = format!("{file} cannot be read: {error}; {mend}\n");
+            (StatusCode::NOT_FOUND, message).into_response()
+        }
+    }
 }
 
 /// What a wrong address gets.

@@ -41,7 +41,6 @@ pub(crate) enum Piece {
 /// One reader.
 #[derive(Debug)]
 pub(crate) struct Log {
-    service: Service,
     follower: Follower,
     lane: Arc<str>,
     /// Offset before which it ends; without one it goes on.
@@ -111,7 +110,7 @@ impl Log {
         let log = Self {
             mouth: Mouth {
                 closing: service.inner.closing.subscribe(),
-                service: service.clone(),
+                service,
                 pieces,
                 patience,
             },
@@ -119,7 +118,6 @@ impl Log {
             lane,
             until: finite.then_some(now),
             group,
-            service,
             _place: place,
         };
         tokio::spawn(log.run());
@@ -175,8 +173,9 @@ impl Log {
     async fn tell(&mut self, group: Arc<Group>, from: u64, until: u64) -> ControlFlow<()> {
         let (mut out, mut lines, end) = (Vec::new(), 0, group.next.min(until));
         let mut next = end;
+        let ontology = &self.mouth.service.inner.api.ontology;
         for event in events(&group, from..end) {
-            line::write(&mut out, &self.service.inner.api.ontology, &event);
+            line::write(&mut out, ontology, &event);
             lines += 1;
             if out.len() >= MAX_LOG_CHUNK_BYTES {
                 next = event.next;
@@ -187,7 +186,7 @@ impl Log {
             self.group = Some((group, next));
         }
         self.mouth.send(Piece::Lines(out.into())).await?;
-        self.service.inner.metrics.log_lines(lines);
+        self.mouth.service.inner.metrics.log_lines(lines);
         ControlFlow::Continue(())
     }
 

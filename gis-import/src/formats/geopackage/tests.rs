@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use twin_core::space::Shape;
 
-use super::super::tests::{data, drain, wanted};
+use super::super::tests::{data, drain, read_all, shape, wanted};
 use super::super::{Format, Reader};
 use super::*;
 
@@ -54,38 +54,10 @@ fn hex(bytes: &[u8]) -> String {
     out + "'"
 }
 
-fn read(
-    path: &Path,
-    options: &Options,
-    columns: &[&str],
-) -> (Vec<Feature>, Vec<String>, Vec<String>, Option<FileError>) {
-    let opened = Reader::open_with(path, Format::GeoPackage, options, &wanted(columns, true));
-    let (items, error) = match opened {
-        Ok(reader) => drain(reader),
-        Err(error) => (Vec::new(), Some(error)),
-    };
-    let (mut features, mut refused, mut remarks) = (Vec::new(), Vec::new(), Vec::new());
-    for item in items {
-        match item {
-            Item::Feature(feature) => features.push(feature),
-            Item::Refused { reason, .. } => refused.push(reason),
-            Item::Remark { reason, .. } => remarks.push(reason),
-        }
-    }
-    (features, refused, remarks, error)
-}
-
 fn layer(name: &str) -> Options {
     Options {
         layer: Some(name.into()),
         ..Options::default()
-    }
-}
-
-fn shape(feature: &Feature) -> Shape {
-    match &feature.geometry {
-        Some(RawGeometry::Wkb(bytes)) => Shape::from_wkb(bytes).unwrap(),
-        other => panic!("{other:?}"),
     }
 }
 
@@ -96,7 +68,7 @@ fn rows_are_read_with_their_types_and_their_key() {
         point(30.0, -2.0, 4326),
         point(31.0, -1.0, 0),
     ));
-    let (features, refused, remarks, error) = read(&path, &Options::default(), &[]);
+    let (features, refused, remarks, error) = read_all(&path, &Options::default(), &[]);
     assert_eq!(
         (refused.len(), remarks.len(), error),
         (0, 0, None),
@@ -111,7 +83,7 @@ fn rows_are_read_with_their_types_and_their_key() {
     assert_eq!(features[1].geometry, None);
     let at = shape(&features[2]).is_point().unwrap();
     assert_eq!((at.lon, at.lat), (31.0, -1.0));
-    let (features, ..) = read(&path, &Options::default(), &["beds"]);
+    let (features, ..) = read_all(&path, &Options::default(), &["beds"]);
     assert_eq!(
         features[0].values.len(),
         2,
@@ -126,7 +98,7 @@ fn many_rows_come_in_order_and_once() {
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
          INSERT INTO places SELECT i * 3, {one}, 'n' || i, 0, i FROM n"
     ));
-    let (features, ..) = read(&path, &Options::default(), &["beds"]);
+    let (features, ..) = read_all(&path, &Options::default(), &["beds"]);
     let beds: Vec<_> = features
         .iter()
         .map(|feature| feature.values["beds"].clone())
@@ -144,7 +116,7 @@ fn another_system_becomes_longitude_and_latitude() {
         point(30.0, -2.0, 32736),
         point(30.0, -2.0, 4326),
     ));
-    let (features, refused, ..) = read(&path, &Options::default(), &[]);
+    let (features, refused, ..) = read_all(&path, &Options::default(), &[]);
     let at = shape(&features[0]).is_point().unwrap();
     assert!((at.lon - 30.607_646_015_9).abs() < 1e-8 && (at.lat + 2.282_053_274_7).abs() < 1e-8);
     assert!(refused[0].contains("looks like degrees"), "{refused:?}");
@@ -166,7 +138,10 @@ fn a_system_that_is_not_known_says_how_to_give_it() {
             "UPDATE gpkg_geometry_columns SET srs_id = {srs}; INSERT INTO places VALUES (1, {}, 'A', 1, 1)",
             point(30.0, -2.0, 0)
         ));
-        let error = read(&path, &Options::default(), &[]).3.unwrap().to_string();
+        let error = read_all(&path, &Options::default(), &[])
+            .3
+            .unwrap()
+            .to_string();
         assert!(
             error.contains(reason) && error.contains("crs = "),
             "{error}"
@@ -175,7 +150,7 @@ fn a_system_that_is_not_known_says_how_to_give_it() {
             crs: Some("EPSG:4326".into()),
             ..Options::default()
         };
-        let (features, _, remarks, error) = read(&path, &options, &[]);
+        let (features, _, remarks, error) = read_all(&path, &options, &[]);
         assert_eq!((features.len(), error), (1, None));
         assert_eq!(remarks.len(), usize::from(srs == 7), "{remarks:?}");
     }
@@ -223,7 +198,7 @@ fn geometry_that_cannot_be_read_refuses_its_feature_alone() {
     }
     statements += "INSERT INTO places (fid, geom) VALUES (100, 'text'), (101, x'')";
     let (_dir, path) = package(&statements);
-    let (features, refused, ..) = read(&path, &Options::default(), &[]);
+    let (features, refused, ..) = read_all(&path, &Options::default(), &[]);
     let reasons: Vec<&str> = rows
         .iter()
         .map(|row| row.1)
@@ -254,7 +229,7 @@ fn a_layer_is_named_or_the_only_one() {
          CREATE TABLE prices (id INTEGER PRIMARY KEY, price REAL); INSERT INTO prices VALUES (1, 2.5);
          CREATE VIEW roads AS SELECT 1 AS x;",
     );
-    let told = |options: &Options| read(&path, options, &[]).3.unwrap().to_string();
+    let told = |options: &Options| read_all(&path, options, &[]).3.unwrap().to_string();
     assert!(told(&Options::default()).contains("`places`, `prices`, `roads`"));
     assert!(told(&layer("place")).contains("did you mean `places`?"));
     assert!(told(&layer("pictures")).contains("no layer `pictures`"));
@@ -300,7 +275,7 @@ fn a_hostile_database_is_an_error_and_not_the_end() {
          CREATE VIEW gpkg_contents AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
             SELECT 'places' AS table_name, 'features' AS data_type FROM n WHERE i < 0;",
     );
-    let error = read(&path, &Options::default(), &[]).3.unwrap();
+    let error = read_all(&path, &Options::default(), &[]).3.unwrap();
     assert!(error.reason.contains("operations"), "{error}");
     let dir = tempfile::tempdir().unwrap();
     for (name, bytes, reason) in [
@@ -318,7 +293,7 @@ fn a_hostile_database_is_an_error_and_not_the_end() {
     ] {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let error = read(&path, &Options::default(), &[]).3.unwrap();
+        let error = read_all(&path, &Options::default(), &[]).3.unwrap();
         assert!(error.reason.contains(reason), "{name}: {error}");
     }
     let path = dir.path().join("d e%f?.gpkg");
@@ -326,7 +301,7 @@ fn a_hostile_database_is_an_error_and_not_the_end() {
         .unwrap()
         .execute_batch("CREATE TABLE x (y)")
         .unwrap();
-    let error = read(&path, &Options::default(), &[]).3.unwrap();
+    let error = read_all(&path, &Options::default(), &[]).3.unwrap();
     assert!(error.reason.contains("no GeoPackage"), "{error}");
 }
 
@@ -348,7 +323,7 @@ proptest! {
             bytes[at] = with;
         }
         std::fs::write(&path, bytes).unwrap();
-        read(&path, &Options::default(), &[]);
+        read_all(&path, &Options::default(), &[]);
     }
 }
 
@@ -366,7 +341,7 @@ fn the_real_packages_are_read_whole() {
         ("ECD", 1466, 0, 0),
         ("ECD_point", 1466, 0, 0),
     ] {
-        let (features, refused, _, error) = read(&east, &layer(name), &["facility_name"]);
+        let (features, refused, _, error) = read_all(&east, &layer(name), &["facility_name"]);
         assert_eq!(
             (features.len(), refused.len(), error),
             (count, 0, None),
@@ -388,7 +363,7 @@ fn the_real_packages_are_read_whole() {
     for base in ["pt", "ln", "pg", "mpg", "mln", "mpt", "gc", "geo"] {
         for kind in ["2d", "2dm", "3dz", "3dzm"] {
             let name = format!("{base}{kind}");
-            let (features, refused, remarks, error) = read(&test, &layer(&name), &[]);
+            let (features, refused, remarks, error) = read_all(&test, &layer(&name), &[]);
             assert_eq!((refused.len(), error), (0, None), "{name}: {refused:?}");
             layers += 1;
             rows += features.len();
@@ -409,26 +384,27 @@ fn the_real_packages_are_read_whole() {
             }
         }
     }
-    let (features, ..) = read(&test, &layer("test_pk"), &[]);
+    let (features, ..) = read_all(&test, &layer("test_pk"), &[]);
     // 28 layers with 4 rows and 5 with 5.
     assert_eq!((layers + 1, rows + features.len()), (33, 28 * 4 + 5 * 5));
-    let (features, ..) = read(
+    let (features, ..) = read_all(
         &formats.join("geopackage_points.gpkg"),
         &Options::default(),
         &[],
     );
     assert_eq!(features.len(), 86);
-    let (features, _, remarks, _) = read(&formats.join("line_zm.gpkg"), &Options::default(), &[]);
+    let (features, _, remarks, _) =
+        read_all(&formats.join("line_zm.gpkg"), &Options::default(), &[]);
     assert_eq!(shape(&features[0]).heights(), Some(&[0.0, 0.0][..]));
     assert!(remarks[0].contains("measures"), "{remarks:?}");
     let (features, refused, ..) =
-        read(&formats.join("curvepolygon.gpkg"), &Options::default(), &[]);
+        read_all(&formats.join("curvepolygon.gpkg"), &Options::default(), &[]);
     assert_eq!((features.len(), refused.len()), (0, 1));
     assert!(
         refused[0].contains("CurvePolygon") && refused[0].contains("straight"),
         "{refused:?}"
     );
-    let (features, ..) = read(
+    let (features, ..) = read_all(
         &formats.join("test_gpkg_nulls.gpkg"),
         &Options::default(),
         &["col_bool", "col_float64"],

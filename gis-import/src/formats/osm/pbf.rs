@@ -428,18 +428,15 @@ impl Block<'_> {
             };
             let mut own = Tags::new();
             // A node's tags end with a 0; a block without any has none at all.
-            loop {
-                const CUT: &str = "the tags of dense nodes end too early";
-                if !tagged {
-                    break;
-                }
-                match tags.unsigned()? {
-                    None => return Err(CUT.to_owned()),
-                    Some(0) => break,
-                    Some(key) => {
-                        let value = tags.unsigned()?.ok_or_else(|| CUT.to_owned())?;
-                        self.tag(&mut own, key, value)?;
+            if tagged {
+                let cut = || "the tags of dense nodes end too early".to_owned();
+                loop {
+                    let key = tags.unsigned()?.ok_or_else(cut)?;
+                    if key == 0 {
+                        break;
                     }
+                    let value = tags.unsigned()?.ok_or_else(cut)?;
+                    self.tag(&mut own, key, value)?;
                 }
             }
             let at = self.at(lon, lat);

@@ -12,6 +12,7 @@ use super::element::{At, Body, Element, Kind, Member};
 use super::index::{self, Index};
 use super::rings::{self, Fault, Line, MAX_RINGS, Rings};
 use crate::formats::RawGeometry;
+use crate::formats::wkb::Writer;
 
 /// Ids that a message names.
 const NAMED: usize = 3;
@@ -138,30 +139,20 @@ fn line(
         })
         .filter(|piece| piece.len() > 1)
         .collect();
-    let wkb = match &pieces[..] {
-        [] if missing == 0 => {
-            return lacking(
-                TOO_SHORT,
-                format!("its {nodes} nodes are at fewer than two positions"),
-            );
-        }
-        [] => {
-            let reason = format!(
-                "{missing} of its {nodes} nodes are not in the file: {}",
-                gone()
-            );
-            return lacking(NODES_MISSING, reason);
-        }
-        [only] => line_string(only),
-        several => {
-            let mut wkb = header(MULTI_LINE_STRING);
-            count(&mut wkb, several.len());
-            for piece in several {
-                wkb.extend(line_string(piece));
-            }
-            wkb
-        }
-    };
+    if pieces.is_empty() && missing == 0 {
+        return lacking(
+            TOO_SHORT,
+            format!("its {nodes} nodes are at fewer than two positions"),
+        );
+    }
+    if pieces.is_empty() {
+        let reason = format!(
+            "{missing} of its {nodes} nodes are not in the file: {}",
+            gone()
+        );
+        return lacking(NODES_MISSING, reason);
+    }
+    let wkb = lines(&pieces);
     if missing == 0 {
         return RawGeometry::Wkb(wkb);
     }
@@ -204,14 +195,6 @@ fn area_of(members: &[Member], index: &Index) -> RawGeometry {
     if seen.is_empty() {
         return lacking(NO_AREA, "none of its members is a way");
     }
-    let mut gone = Vec::new();
-    if !ways_gone.is_empty() {
-        let ways = format!("{} of its {} ways", ways_gone.len(), seen.len());
-        gone.push(format!(
-            "{ways} are not in the file ({})",
-            named("way", ways_gone)
-        ));
-    }
     if !nodes_gone.is_empty() {
         let nodes = format!("{} nodes of its ways", nodes_gone.len());
         // A line that leaps over a missing node would enclose something else.
@@ -221,7 +204,12 @@ fn area_of(members: &[Member], index: &Index) -> RawGeometry {
         );
         return lacking(NODES_MISSING, reason);
     }
-    let gone = gone.join("; ");
+    let gone = if ways_gone.is_empty() {
+        String::new()
+    } else {
+        let ways = format!("{} of its {} ways", ways_gone.len(), seen.len());
+        format!("{ways} are not in the file ({})", named("way", ways_gone))
+    };
     match rings::assemble(&lines, gone.is_empty()) {
         Ok(areas) if gone.is_empty() => RawGeometry::Wkb(polygons(&areas)),
         Ok(areas) => RawGeometry::Part {
@@ -275,57 +263,47 @@ const POLYGON: u32 = 3;
 const MULTI_LINE_STRING: u32 = 5;
 const MULTI_POLYGON: u32 = 6;
 
-fn header(kind: u32) -> Vec<u8> {
-    let mut wkb = vec![1];
-    wkb.extend(kind.to_le_bytes());
-    wkb
-}
-
-fn count(wkb: &mut Vec<u8>, count: usize) {
-    // Limits on nodes and rings keep counts far below.
-    wkb.extend(u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
-}
-
-fn position(wkb: &mut Vec<u8>, at: At) {
-    for degrees in at.degrees() {
-        wkb.extend(degrees.to_le_bytes());
+fn positions<'p>(out: &mut Writer, places: impl IntoIterator<Item = &'p At>) {
+    for at in places {
+        let [lon, lat] = at.degrees();
+        out.position(lon, lat, None);
     }
 }
 
 fn point(at: At) -> Vec<u8> {
-    let mut wkb = header(POINT);
-    position(&mut wkb, at);
-    wkb
+    let mut out = Writer::default();
+    out.head(POINT, false);
+    positions(&mut out, [&at]);
+    out.finish()
 }
 
-fn line_string(points: &[At]) -> Vec<u8> {
-    let mut wkb = header(LINE_STRING);
-    count(&mut wkb, points.len());
-    for at in points {
-        position(&mut wkb, *at);
+fn lines(pieces: &[Vec<At>]) -> Vec<u8> {
+    let mut out = Writer::default();
+    if pieces.len() != 1 {
+        out.head(MULTI_LINE_STRING, false);
+        out.count(pieces.len());
     }
-    wkb
-}
-
-fn polygon(rings: &Rings) -> Vec<u8> {
-    let mut wkb = header(POLYGON);
-    count(&mut wkb, rings.len());
-    for ring in rings {
-        count(&mut wkb, ring.len() + 1);
-        let closed = ring.iter().chain(ring.first());
-        closed.for_each(|at| position(&mut wkb, *at));
+    for piece in pieces {
+        out.head(LINE_STRING, false);
+        out.count(piece.len());
+        positions(&mut out, piece);
     }
-    wkb
+    out.finish()
 }
 
 pub(super) fn polygons(areas: &[Rings]) -> Vec<u8> {
-    if let [only] = areas {
-        return polygon(only);
+    let mut out = Writer::default();
+    if areas.len() != 1 {
+        out.head(MULTI_POLYGON, false);
+        out.count(areas.len());
     }
-    let mut wkb = header(MULTI_POLYGON);
-    count(&mut wkb, areas.len());
-    for area in areas {
-        wkb.extend(polygon(area));
+    for rings in areas {
+        out.head(POLYGON, false);
+        out.count(rings.len());
+        for ring in rings {
+            out.count(ring.len() + 1);
+            positions(&mut out, ring.iter().chain(ring.first()));
+        }
     }
-    wkb
+    out.finish()
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use twin_core::space::Shape as Checked;
 
-use super::super::tests::{data, drain, wanted};
+use super::super::tests::{data, drain, shape, sort, wanted};
 use super::super::{Cell, Format, Reader};
 use super::*;
 
@@ -116,26 +116,6 @@ fn read_parts(
         options,
         &wanted(columns, true),
     )
-}
-
-/// Features, refusals and remarks.
-fn sort(items: Vec<Item>) -> (Vec<Feature>, Vec<String>, Vec<String>) {
-    let (mut features, mut refused, mut remarks) = (Vec::new(), Vec::new(), Vec::new());
-    for item in items {
-        match item {
-            Item::Feature(feature) => features.push(feature),
-            Item::Refused { reason, .. } => refused.push(reason),
-            Item::Remark { reason, .. } => remarks.push(reason),
-        }
-    }
-    (features, refused, remarks)
-}
-
-fn shape(feature: &Feature) -> Checked {
-    match &feature.geometry {
-        Some(RawGeometry::Wkb(bytes)) => Checked::from_wkb(bytes).unwrap(),
-        other => panic!("{other:?}"),
-    }
 }
 
 fn options(crs: Option<&str>, encoding: Option<&str>, layer: Option<&str>) -> Options {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use twin_core::space::Shape;
 
-use super::super::tests::{data, drain, wanted};
+use super::super::tests::{data, read_all, shape};
 use super::super::{Format, Reader};
 use super::mvt::writing::{Drawn as Made, tile};
 use super::*;
@@ -106,41 +106,13 @@ fn options(layer: &str, join: &[&str]) -> Options {
     }
 }
 
-fn read(
-    path: &Path,
-    options: &Options,
-    columns: &[&str],
-) -> (Vec<Feature>, Vec<String>, Vec<String>, Option<FileError>) {
-    let format = Format::of_path(path).unwrap();
-    let (items, error) = match Reader::open_with(path, format, options, &wanted(columns, true)) {
-        Ok(reader) => drain(reader),
-        Err(error) => (Vec::new(), Some(error)),
-    };
-    let (mut features, mut refused, mut remarks) = (Vec::new(), Vec::new(), Vec::new());
-    for item in items {
-        match item {
-            Item::Feature(feature) => features.push(feature),
-            Item::Refused { reason, .. } => refused.push(reason),
-            Item::Remark { reason, .. } => remarks.push(reason),
-        }
-    }
-    (features, refused, remarks, error)
-}
-
-fn shape(feature: &Feature) -> Shape {
-    match &feature.geometry {
-        Some(RawGeometry::Wkb(bytes)) => Shape::from_wkb(bytes).unwrap(),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn pieces_of_a_feature_are_joined_by_their_column() {
     let (_a, packed) = archive();
     let (_b, stored) = database(&two_tiles());
     for path in [packed, stored] {
         let (features, refused, remarks, error) =
-            read(&path, &options("pipes", &["id"]), &["id", "kind"]);
+            read_all(&path, &options("pipes", &["id"]), &["id", "kind"]);
         assert_eq!((remarks.len(), error), (0, None), "{remarks:?}");
         let mut ids: Vec<String> = features
             .iter()
@@ -173,7 +145,7 @@ fn pieces_of_a_feature_are_joined_by_their_column() {
 #[test]
 fn without_a_column_pieces_that_meet_belong_together() {
     let (_dir, path) = archive();
-    let (features, refused, ..) = read(&path, &options("pipes", &[]), &[]);
+    let (features, refused, ..) = read_all(&path, &options("pipes", &[]), &[]);
     // The two parts of pipe 3 meet nowhere.
     assert_eq!((features.len(), refused.len()), (4, 1), "{refused:?}");
 }
@@ -195,14 +167,14 @@ fn what_has_become_another_shape_is_refused_where_one_is_said() {
     tiles[0].1 = tile("pipes", 4096, &[dot, remnant, line]);
     let (_dir, path) = written("a.pmtiles", &pmtiles::writing::archive(3, LAYERS, &tiles));
     let mut said = options("pipes", &["id"]);
-    let (features, ..) = read(&path, &said, &["id"]);
+    let (features, ..) = read_all(&path, &said, &["id"]);
     let kind = |id: &str| {
         let found = features.iter().find(|f| f.values["id"].to_string() == id);
         found.map(|feature| shape(feature).type_name())
     };
     assert_eq!((kind("9"), kind("2")), (Some("Point"), Some("LineString")));
     said.shape = Some(Kind::Line);
-    let (features, refused, ..) = read(&path, &said, &["id"]);
+    let (features, refused, ..) = read_all(&path, &said, &["id"]);
     assert!(features.iter().all(|f| f.values["id"] != Cell::Int(9)));
     assert!(
         refused
@@ -216,7 +188,7 @@ fn what_has_become_another_shape_is_refused_where_one_is_said() {
 fn what_does_not_fit_the_archive_says_why() {
     let (_dir, path) = archive();
     let told = |options: &Options, columns: &[&str]| {
-        let error = read(&path, options, columns).3.unwrap();
+        let error = read_all(&path, options, columns).3.unwrap();
         assert!(!error.help.is_empty(), "{error}");
         error.to_string()
     };
@@ -234,7 +206,7 @@ fn what_does_not_fit_the_archive_says_why() {
         (&[0; 200][..], "does not begin with PMTiles"),
     ] {
         let (_dir, path) = written("a.pmtiles", bytes);
-        let error = read(&path, &options("pipes", &[]), &[]).3.unwrap();
+        let error = read_all(&path, &options("pipes", &[]), &[]).3.unwrap();
         assert!(error.reason.contains(reason), "{error}");
     }
     let whole = pmtiles::writing::archive(3, LAYERS, &two_tiles());
@@ -249,14 +221,14 @@ fn what_does_not_fit_the_archive_says_why() {
         let mut bytes = whole.clone();
         bytes[at] = with;
         let (_dir, path) = written("a.pmtiles", &bytes);
-        let error = read(&path, &options("pipes", &["id"]), &[]).3.unwrap();
+        let error = read_all(&path, &options("pipes", &["id"]), &[]).3.unwrap();
         assert!(error.to_string().contains(reason), "{error}");
     }
     // A tile that is damaged ends the file, with its place.
     let mut tiles = two_tiles();
     tiles[1].1.truncate(30);
     let (_dir, path) = written("a.pmtiles", &pmtiles::writing::archive(3, LAYERS, &tiles));
-    let error = read(&path, &options("pipes", &["id"]), &[]).3.unwrap();
+    let error = read_all(&path, &options("pipes", &["id"]), &[]).3.unwrap();
     assert!(error.at.contains("column 5 and row 4"), "{error}");
 }
 
@@ -278,7 +250,7 @@ fn a_feature_without_its_column_is_refused_alone() {
         ],
     );
     let (_dir, path) = written("a.pmtiles", &pmtiles::writing::archive(3, LAYERS, &tiles));
-    let (features, refused, ..) = read(&path, &options("pipes", &["id"]), &["id"]);
+    let (features, refused, ..) = read_all(&path, &options("pipes", &["id"]), &["id"]);
     assert_eq!(
         refused
             .iter()
@@ -312,7 +284,7 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         let (_dir, path) = written("a.pmtiles", &bytes);
-        read(&path, &options("pipes", &["id"]), &[]);
+        read_all(&path, &options("pipes", &["id"]), &[]);
     }
 
     #[test]
@@ -326,7 +298,7 @@ proptest! {
             bytes[at] = with;
         }
         std::fs::write(&path, bytes).unwrap();
-        read(&path, &options("pipes", &["id"]), &[]);
+        read_all(&path, &options("pipes", &["id"]), &[]);
     }
 }
 
@@ -433,7 +405,7 @@ fn the_water_of_rwanda_is_what_was_decoded_from_it() {
             shape: Some(shape),
             ..options(layer, &[key])
         };
-        let (features, refused, remarks, error) = read(&archive, &said, &tiles);
+        let (features, refused, remarks, error) = read_all(&archive, &said, &tiles);
         println!(
             "{layer}: {} features, {} refused, {remarks:?}, {:?}",
             features.len(),
@@ -449,7 +421,7 @@ fn the_water_of_rwanda_is_what_was_decoded_from_it() {
         );
         let mut decoded = columns.to_vec();
         decoded.push("wss_id");
-        let (theirs, ..) = read(&parquet, &Options::default(), &decoded);
+        let (theirs, ..) = read_all(&parquet, &Options::default(), &decoded);
         let (ours, theirs) = (known(&features, key), known(&theirs, key));
         let differ: Vec<_> = theirs
             .iter()
@@ -469,7 +441,7 @@ fn the_water_of_rwanda_is_what_was_decoded_from_it() {
     }
     // Areas: each scheme once, and all valid.
     let (features, refused, remarks, error) =
-        read(&archive, &options("wss", &["wss_id"]), &["wss_id"]);
+        read_all(&archive, &options("wss", &["wss_id"]), &["wss_id"]);
     println!("wss: {} features, {refused:?}, {remarks:?}", features.len());
     assert_eq!((features.len() + refused.len(), error), (1_130, None));
     for feature in &features {
