@@ -12,7 +12,7 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
-use tests::{Checks, Finished, Start, Twin, agrees, data, oracle, root};
+use tests::{Checks, Finished, Start, Twin, agrees, data, oracle};
 
 const SETS: [&str; 5] = [
     "osm-buildings",

@@ -4,10 +4,8 @@ use std::io::Write as _;
 
 use proptest::prelude::*;
 use rusqlite::Connection;
-use twin_core::space::Shape;
 
 use super::super::tests::{data, read_all, shape};
-use super::super::{Format, Reader};
 use super::mvt::writing::{Drawn as Made, tile};
 use super::*;
 
