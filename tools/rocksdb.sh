@@ -13,6 +13,9 @@ dir() {
 sys=$(dir surrealdb-librocksdb-sys)
 [ -n "$sys" ] || { echo "rocksdb.sh: surrealdb-librocksdb-sys is not in Cargo.lock" >&2; exit 1; }
 out=${ROCKSDB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/librocksdb}/$(basename "$sys")-$(basename "$cxx")$opt
+mkdir -p "$(dirname "$out")"
+exec 8>"$out.lock"
+flock 8
 if [ ! -e "$out/librocksdb.a" ]; then
   echo "building RocksDB once into $out" >&2
   tmp=$out.tmp.$$; mkdir -p "$tmp"
@@ -25,7 +28,6 @@ if [ ! -e "$out/librocksdb.a" ]; then
     # shellcheck disable=SC2086  # $inc and $def are lists of flags
     ls "$tmp"/*.cc | xargs -P "$jobs" -I{} "$cxx" "$opt" -w -std=c++20 -include cstdint \
       -ffunction-sections -fdata-sections -fPIC $inc $def -c {} -o {}.o )
-  ar crs "$tmp/librocksdb.a" "$tmp"/*.o; rm "$tmp"/*.o "$tmp"/*.cc; mv -T "$tmp" "$out" 2>/dev/null ||
-    rm -rf "$tmp" # another process was first
+  ar crs "$tmp/librocksdb.a" "$tmp"/*.o; rm "$tmp"/*.o "$tmp"/*.cc; mv -T "$tmp" "$out"
 fi
 echo "$out"
