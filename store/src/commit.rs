@@ -19,7 +19,7 @@ use twin_core::store::{Lane, StoreError};
 use twin_core::{EdgeWrite, Group, MAX_DEAD_LETTERS, RECEIPT_LIFE_US, RowWrite};
 
 use crate::codec::{self, MAX_RECORD_BYTES, Packed};
-use crate::engine::{damaged, failure, int, is_conflict, offset_key, unanswered, variables};
+use crate::database::{damaged, failure, int, is_conflict, offset_key, unanswered, variables};
 use crate::lives::ended_rows;
 use crate::load::{integer, receipt_bound};
 use crate::log::{Kind, Tables};
@@ -46,7 +46,7 @@ impl SurrealStore {
         self.count_letters().await?;
         let text = "UPSERT ONLY $lane SET epoch = (epoch ?? 0) + 1, next = next ?? 0 RETURN AFTER";
         let vars = variables([("lane", Value::RecordId(RecordId::new(LANE, lane)))]);
-        let mut answers = self.engine.run(text, vars).await?;
+        let mut answers = self.database.run(text, vars).await?;
         let row = match answers.pop() {
             Some(Value::Object(row)) => read_lane(lane, &row)?,
             other => {
@@ -88,7 +88,7 @@ impl SurrealStore {
             Bound::Included(receipt_bound(lane, i64::MIN)),
             Bound::Excluded(receipt_bound(lane, young)),
         );
-        self.engine
+        self.database
             .page("id", RECEIPT, bounds, |mut row| {
                 old.extend(row.remove("id"));
                 let full = old.len() == 2 * RECEIPTS_AT_ONCE;
@@ -101,7 +101,7 @@ impl SurrealStore {
             .await?;
         if !old.is_empty() {
             let vars = variables([("old", Value::Array(Array::from(old)))]);
-            self.engine.run("DELETE $old RETURN NONE", vars).await?;
+            self.database.run("DELETE $old RETURN NONE", vars).await?;
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ impl SurrealStore {
         let mut log = self.log.lock().await;
         for _ in 0..MAX_CONFLICTS {
             let (text, vars, tables) = self.transaction(group, &log)?;
-            match self.engine.attempt(&text, vars).await {
+            match self.database.attempt(&text, vars).await {
                 Ok(_) => {
                     self.log.put(&mut log, tables);
                     return Ok(());

@@ -13,7 +13,7 @@ use twin_core::Group;
 use twin_core::store::{Kept, StoreError};
 
 use crate::codec::{self, CodecError, Header};
-use crate::engine::{damaged, offset_key, variables};
+use crate::database::{damaged, offset_key, variables};
 use crate::load::read_part;
 use crate::log::{Kind, Tables};
 use crate::surreal::SurrealStore;
@@ -120,7 +120,7 @@ impl SurrealStore {
             }));
             let vars = variables([("range", Stored::RecordId(RecordId::new(&*table, range)))]);
             let text = "SELECT id, b'' AS data FROM $range ORDER BY id DESC LIMIT 1";
-            let Some(Stored::Array(mut found)) = self.engine.run(text, vars).await?.pop() else {
+            let Some(Stored::Array(mut found)) = self.database.run(text, vars).await?.pop() else {
                 continue;
             };
             let Some(Stored::Object(row)) = found.pop() else {

@@ -11,7 +11,7 @@ use surrealdb::types::{Array, Object, RecordId, Value};
 use twin_core::store::{KeptLetter, StoreError};
 use twin_core::{DeadLetter, MAX_DEAD_LETTERS};
 
-use crate::engine::{damaged, offset_key, variables};
+use crate::database::{damaged, offset_key, variables};
 use crate::load::integer;
 use crate::surreal::SurrealStore;
 use crate::tables::DEAD_LETTER;
@@ -37,7 +37,11 @@ impl SurrealStore {
             return Ok(Vec::new());
         }
         let vars = variables([("places", Value::Array(Array::from(places)))]);
-        let found = self.engine.run("SELECT * FROM $places", vars).await?.pop();
+        let found = self
+            .database
+            .run("SELECT * FROM $places", vars)
+            .await?
+            .pop();
         let Some(Value::Array(rows)) = found else {
             return Ok(Vec::new());
         };

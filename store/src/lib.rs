@@ -11,12 +11,10 @@
 //! - Values reach SurrealDB as bound, typed values, never as text of a statement.
 
 #![forbid(unsafe_code)]
-// SurrealDB's futures are nested deeply, and the compiler looks into all of them.
-#![recursion_limit = "256"]
 
 pub mod codec;
 mod commit;
-mod engine;
+mod database;
 mod follow;
 mod history;
 mod letters;
@@ -33,7 +31,7 @@ mod tables;
 mod values;
 mod verify;
 
-pub use engine::{EngineLog, OpenError, Settings, Sync};
+pub use database::{EngineError, EngineLog, OpenError, Settings, Sync};
 pub use history::Retention;
 pub use log::{Keep, LogState};
 pub use query::{Limits, MAX_QUERIES, MAX_QUERY_BYTES, QueryError};

@@ -12,7 +12,7 @@ use surrealdb::types::{Array, Object, RecordId, RecordIdKey, Value};
 use twin_core::store::{Loaded, Sink, StoreError};
 use twin_core::{Group, TwinId};
 
-use crate::engine::{damaged, int, variables};
+use crate::database::{damaged, int, variables};
 use crate::load::integer;
 use crate::surreal::SurrealStore;
 use crate::tables::ENDED;
@@ -103,7 +103,7 @@ impl SurrealStore {
         }
         let id = RecordId::new(ENDED, ended_key(lane, twin));
         let vars = variables([("id", Value::RecordId(id))]);
-        let mut answers = self.engine.run("SELECT * FROM ONLY $id", vars).await?;
+        let mut answers = self.database.run("SELECT * FROM ONLY $id", vars).await?;
         match answers.pop() {
             Some(Value::Object(row)) => read_ended(&row).map(|(_, _, offset)| offset),
             _ => Ok(0),
@@ -135,7 +135,7 @@ impl SurrealStore {
                 continue;
             }
             let ids = variables([("ids", Value::Array(Array::from(unknown)))]);
-            let found = self.engine.run("SELECT * FROM $ids", ids).await?;
+            let found = self.database.run("SELECT * FROM $ids", ids).await?;
             let Some(Value::Array(rows)) = found.last() else {
                 continue;
             };

@@ -16,7 +16,7 @@ use twin_core::{Idempotency, KeptReceipt, Principal, RECEIPT_LIFE_US};
 
 use crate::codec::{self, MAX_RECORD_BYTES};
 use crate::commit::{LaneRow, read_lane};
-use crate::engine::{damaged, offset_key, variables};
+use crate::database::{damaged, offset_key, variables};
 use crate::log::{Kind, Tables};
 use crate::rows::{read_edge, read_twin};
 use crate::surreal::SurrealStore;
@@ -105,7 +105,7 @@ impl SurrealStore {
             let mut count = 0;
             let mut last = None;
             let bounds = (after, Bound::Unbounded);
-            self.engine
+            self.database
                 .page(fields, table, bounds, |row| {
                     count += 1;
                     if count == PAGE_ROWS
@@ -131,7 +131,7 @@ impl SurrealStore {
 
     /// Refuses to go on where a table holds rows that no class or relationship explains.
     async fn refuse_strangers(&self) -> Result<(), StoreError> {
-        let mut answers = self.engine.run("INFO FOR DB", Variables::new()).await?;
+        let mut answers = self.database.run("INFO FOR DB", Variables::new()).await?;
         let Some(Value::Object(mut info)) = answers.pop() else {
             return Ok(());
         };
@@ -147,7 +147,7 @@ impl SurrealStore {
             }
             let mut rows = 0;
             let bounds = (Bound::Unbounded, Bound::Unbounded);
-            self.engine
+            self.database
                 .page("id", table, bounds, |_| {
                     rows += 1;
                     Ok(ControlFlow::Break(()))
@@ -170,7 +170,7 @@ impl SurrealStore {
             Bound::Included(receipt_bound(lane, first)),
             Bound::Excluded(receipt_bound(lane, i64::MAX)),
         );
-        self.engine
+        self.database
             .page("*", RECEIPT, young, |row| {
                 sink(Loaded::Receipt(read_receipt(&row)?))?;
                 Ok(ControlFlow::Continue(()))
@@ -199,7 +199,7 @@ impl SurrealStore {
     /// A lane's row, if it was ever claimed.
     pub(crate) async fn lane(&self, lane: &str) -> Result<Option<LaneRow>, StoreError> {
         let vars = variables([("lane", Value::RecordId(RecordId::new(LANE, lane)))]);
-        let mut answers = self.engine.run("SELECT * FROM ONLY $lane", vars).await?;
+        let mut answers = self.database.run("SELECT * FROM ONLY $lane", vars).await?;
         match answers.pop() {
             Some(Value::Object(row)) => read_lane(lane, &row).map(Some),
             _ => Ok(None),
@@ -252,7 +252,7 @@ impl SurrealStore {
             Bound::Included(offset_key(lane, &[start])),
             Bound::Excluded(offset_key(lane, &[end])),
         );
-        self.engine
+        self.database
             .page("id, data", table, bounds, |row| {
                 let (offset, part, data) = read_part(table, row)?;
                 match &mut assembly {

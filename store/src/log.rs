@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use twin_core::history::Tend;
 use twin_core::store::StoreError;
 
-use crate::engine::{damaged, int, variables};
+use crate::database::{damaged, int, variables};
 use crate::surreal::SurrealStore;
 use crate::tables::{CHANGE, JOURNAL, LANE};
 
@@ -367,7 +367,7 @@ impl SurrealStore {
                 "UPDATE $lane SET {CHANGE} = $change, {JOURNAL} = $journal \
                  WHERE epoch = $epoch RETURN VALUE true"
             );
-            let answers = self.engine.run(&text, vars).await?;
+            let answers = self.database.run(&text, vars).await?;
             if !matches!(answers.last(), Some(Value::Array(held)) if held.len() == 1) {
                 return Err(StoreError::Fenced { lane: lane.into() });
             }
@@ -381,7 +381,7 @@ impl SurrealStore {
 
     /// The store's own tables.
     pub(crate) async fn own_tables(&self) -> Result<Vec<String>, StoreError> {
-        let mut answers = self.engine.run("INFO FOR DB", Variables::new()).await?;
+        let mut answers = self.database.run("INFO FOR DB", Variables::new()).await?;
         let Some(Value::Object(mut info)) = answers.pop() else {
             return Ok(Vec::new());
         };

@@ -18,7 +18,7 @@ use twin_core::space::Point;
 use twin_core::store::StoreError;
 use twin_core::{EdgeState, TwinId, TwinState};
 
-use crate::engine::{Engine, OpenError, Settings, damaged, variables};
+use crate::database::{Database, OpenError, Settings, damaged, variables};
 use crate::values::stored_to_json;
 use crate::{rows, tables};
 
@@ -45,7 +45,7 @@ pub struct PeerReading<'a> {
 /// SurrealDB with the ontology's tables, and nothing else.
 #[derive(Debug)]
 pub struct Peer {
-    engine: Engine,
+    database: Database,
     ontology: Arc<Ontology>,
     lane: Arc<str>,
 }
@@ -62,15 +62,15 @@ impl Peer {
             "{}DEFINE TABLE OVERWRITE `{READING}` SCHEMALESS PERMISSIONS NONE;",
             tables::definitions(&ontology)?
         );
-        let engine = Engine::open(&url, REALM, settings).await?;
-        if let Err(error) = tables::define(&engine, &definitions).await {
+        let database = Database::open(&url, REALM, settings).await?;
+        if let Err(error) = tables::define(&database, &definitions).await {
             // What matters is why it could not be opened.
-            drop(engine.close().await);
-            return Err(OpenError::Engine(error.to_string()));
+            drop(database.close().await);
+            return Err(OpenError::Tables(error));
         }
         let lane = LANE.into();
         Ok(Self {
-            engine,
+            database,
             ontology,
             lane,
         })
@@ -78,7 +78,7 @@ impl Peer {
 
     /// Closes the files.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.engine.close().await
+        self.database.close().await
     }
 
     /// Writes one reading.
@@ -88,7 +88,7 @@ impl Peer {
             ("value", Value::Number(Number::Float(reading.value))),
         ]);
         let text = "CREATE $id SET value = $value RETURN NONE";
-        self.engine.run(text, vars).await.map(drop)
+        self.database.run(text, vars).await.map(drop)
     }
 
     /// Writes a pack of readings in one transaction.
@@ -101,7 +101,7 @@ impl Peer {
         });
         let vars = variables([("rows", list(rows))]);
         let text = format!("INSERT INTO `{READING}` $rows RETURN NONE");
-        self.engine.run(&text, vars).await.map(drop)
+        self.database.run(&text, vars).await.map(drop)
     }
 
     /// Creates a twin and its relationships in one transaction.
@@ -157,7 +157,7 @@ impl Peer {
             vars.insert(name, list(rows));
         }
         text.push_str("COMMIT");
-        self.engine.run(&text, vars).await.map(drop)
+        self.database.run(&text, vars).await.map(drop)
     }
 
     fn row(&self, twin: &TwinState) -> Result<Value, StoreError> {
@@ -173,7 +173,7 @@ impl Peer {
         let id = rows::twin_id(&self.ontology, class, id);
         let vars = variables([("id", Value::RecordId(id))]);
         let text = "SELECT * OMIT geometry FROM ONLY $id";
-        let answer = self.engine.run(text, vars).await?;
+        let answer = self.database.run(text, vars).await?;
         Ok(matches!(answer.last(), Some(Value::Object(_))))
     }
 
@@ -234,7 +234,7 @@ impl Peer {
             fields.join(","),
             self.table(class)
         );
-        let mut answer = self.engine.run(&text, Variables::new()).await?;
+        let mut answer = self.database.run(&text, Variables::new()).await?;
         let json = answer.pop().map_or(Json::Null, stored_to_json);
         Ok(json.to_string().into_bytes())
     }
@@ -249,7 +249,7 @@ impl Peer {
             text += table;
             text += "` GROUP ALL;";
         }
-        let answers = self.engine.run(&text, Variables::new()).await?;
+        let answers = self.database.run(&text, Variables::new()).await?;
         let mut rows = 0;
         for answer in answers {
             let Value::Array(groups) = answer else {
@@ -276,7 +276,7 @@ impl Peer {
     }
 
     async fn ids(&self, text: &str, vars: Variables) -> Result<Vec<String>, StoreError> {
-        let mut answer = self.engine.run(text, vars).await?;
+        let mut answer = self.database.run(text, vars).await?;
         let Some(Value::Array(ids)) = answer.pop() else {
             return Err(damaged("ids", "an answer that is no list"));
         };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use surrealdb::types::{Value, Variables};
 
-use crate::engine::{As, Row, Streamed};
+use crate::database::{As, Row};
 use crate::surreal::SurrealStore;
 use crate::values::{json_to_stored, stored_to_json};
 
@@ -108,13 +108,12 @@ impl SurrealStore {
             over: None,
             statements: Vec::new(),
         };
-        let mut take = |row: Row| Ok(answer.take(row.statement, row.value, row.of_many));
-        let running = self.engine.stream(As::Reader, text, bound, &mut take);
+        let mut take = |row: Row| answer.take(row.statement, row.value, row.of_many);
+        let running = self.database.stream(As::Reader, text, bound, &mut take);
         let ended = tokio::time::timeout(limits.timeout, running).await;
         match ended {
             Err(_elapsed) => Err(QueryError::TimedOut(limits.timeout)),
-            Ok(Err(Streamed::Statement(error))) => Err(QueryError::Failed(error.to_string())),
-            Ok(Err(Streamed::Receiver(error))) => Err(QueryError::Failed(error.to_string())),
+            Ok(Err(error)) => Err(QueryError::Failed(error.to_string())),
             Ok(Ok(())) => match answer.over {
                 Some(over) => Err(over),
                 None => Ok(answer
@@ -129,14 +128,12 @@ impl SurrealStore {
 
 /// Admits statements that cannot write, by what their parsed form says.
 fn admit(text: &str) -> Result<(), QueryError> {
-    let parsed = surrealdb_core::syn::parse(text);
-    let parsed = parsed.map_err(|error| QueryError::Syntax(error.to_string()))?;
-    for (statement, index) in parsed.expressions.iter().zip(1..) {
-        if !statement.read_only() {
-            return Err(QueryError::NotReadOnly { statement: index });
-        }
+    match engine::first_write(text).map_err(QueryError::Syntax)? {
+        Some(place) => Err(QueryError::NotReadOnly {
+            statement: place + 1,
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// One of the places of running queries, given back when it is dropped.

@@ -15,7 +15,7 @@ use twin_core::store::StoreError;
 use twin_core::{EdgeState, Event, TwinId, TwinState};
 
 use crate::codec;
-use crate::engine::variables;
+use crate::database::variables;
 use crate::follow::located;
 use crate::log::Kind;
 use crate::rows::{edge_id, new_edge, new_twin};
@@ -131,6 +131,6 @@ impl SurrealStore {
 
     async fn mend(&self, text: &str, id: &RecordId, row: Value) -> Result<(), StoreError> {
         let vars = variables([("id", Value::RecordId(id.clone())), ("row", row)]);
-        self.engine.run(text, vars).await.map(drop)
+        self.database.run(text, vars).await.map(drop)
     }
 }

@@ -7,7 +7,7 @@ use surrealdb::types::{Array, Bytes, Object, RecordId, RecordIdKey, Value};
 use twin_core::store::StoreError;
 use twin_core::{EdgeState, Position, TwinId, TwinState, Values};
 
-use crate::engine::damaged;
+use crate::database::damaged;
 use crate::shape;
 use crate::tables::{EDGE_FIELDS, TWIN_FIELDS};
 use crate::values::{property_from_stored, property_to_stored, record_id_text};

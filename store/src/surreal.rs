@@ -11,7 +11,7 @@ use twin_core::Group;
 use twin_core::history::{Bucket, Settle, Tend, Tended};
 use twin_core::store::{Kept, KeptLetter, Lane, PastReading, Series, Sink, Store, StoreError};
 
-use crate::engine::{Engine, OpenError, Settings};
+use crate::database::{Database, OpenError, Settings};
 use crate::history::History;
 use crate::lives::Lives;
 use crate::log::Log;
@@ -22,7 +22,7 @@ use crate::tables;
 /// [`SurrealStore::close`] it before its folder is opened again in this process.
 #[derive(Debug)]
 pub struct SurrealStore {
-    pub(crate) engine: Engine,
+    pub(crate) database: Database,
     pub(crate) ontology: Arc<Ontology>,
     /// Queries of users that run now.
     pub(crate) querying: AtomicUsize,
@@ -44,14 +44,14 @@ impl SurrealStore {
         settings: Settings,
     ) -> Result<Self, OpenError> {
         let definitions = tables::definitions(&ontology)?;
-        let engine = Engine::open(url, realm, &settings).await?;
-        if let Err(error) = tables::define(&engine, &definitions).await {
+        let database = Database::open(url, realm, &settings).await?;
+        if let Err(error) = tables::define(&database, &definitions).await {
             // What matters is why it could not be opened.
-            drop(engine.close().await);
-            return Err(OpenError::Engine(error.to_string()));
+            drop(database.close().await);
+            return Err(OpenError::Tables(error));
         }
         Ok(Self {
-            engine,
+            database,
             ontology,
             querying: AtomicUsize::new(0),
             next_letter: AtomicU64::new(0),
@@ -64,12 +64,12 @@ impl SurrealStore {
 
     /// Closes the store's files. Whatever is asked of it afterwards fails.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.engine.close().await
+        self.database.close().await
     }
 
     /// Asks the engine whether it can still read.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.engine
+        self.database
             .run("RETURN true", Variables::new())
             .await
             .map(drop)

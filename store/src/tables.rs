@@ -13,7 +13,7 @@ use ontology::{ClassId, Ontology, Property, RelationshipKind, Schema};
 use surrealdb::types::{RecordId, Value, Variables};
 use twin_core::store::StoreError;
 
-use crate::engine::{Engine, OpenError, variables};
+use crate::database::{Database, OpenError, variables};
 
 /// The lanes: who may write, and the next offset.
 pub(crate) const LANE: &str = "_lane";
@@ -212,10 +212,10 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 /// Runs the definitions unless they are those that were run last.
-pub(crate) async fn define(engine: &Engine, definitions: &str) -> Result<(), StoreError> {
+pub(crate) async fn define(database: &Database, definitions: &str) -> Result<(), StoreError> {
     let id = Value::RecordId(RecordId::new(NAME, "tables"));
     // Reading a table that was never defined is an error, so that one comes first.
-    let known = engine
+    let known = database
         .run(
             &format!(
                 "DEFINE TABLE IF NOT EXISTS `{NAME}` SCHEMALESS PERMISSIONS NONE; \
@@ -230,9 +230,9 @@ pub(crate) async fn define(engine: &Engine, definitions: &str) -> Result<(), Sto
     {
         return Ok(());
     }
-    engine.run(definitions, Variables::new()).await?;
+    database.run(definitions, Variables::new()).await?;
     let vars = variables([("id", id), ("text", Value::String(definitions.to_owned()))]);
-    engine
+    database
         .run("UPSERT $id SET text = $text RETURN NONE", vars)
         .await
         .map(drop)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ontology::{ClassId, Ontology};
-use store::{OpenError, SurrealStore};
+use store::{EngineError, OpenError, SurrealStore};
 use twin_core::Twin;
 
 use crate::config::{Config, EngineLog, Sync};
@@ -121,7 +121,7 @@ pub(crate) async fn store(
     let (realm, ontology) = (&config.twin.realm, Arc::clone(ontology));
     let opened = SurrealStore::open(&url, realm, ontology, settings(config)).await;
     Ok(Arc::new(opened.map_err(|error| match error {
-        OpenError::Folder { .. } => Failure::usage(error.to_string()),
+        OpenError::Engine(EngineError::Folder { .. }) => Failure::usage(error.to_string()),
         other => Failure::failed(other.to_string()),
     })?))
 }

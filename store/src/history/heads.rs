@@ -8,7 +8,7 @@ use std::sync::Arc;
 use surrealdb::types::{Array, Bytes, Object, RecordId, RecordIdKey, Value};
 use twin_core::store::StoreError;
 
-use crate::engine::{damaged, int};
+use crate::database::{damaged, int};
 use crate::load::integer;
 use crate::tables::SEGMENT;
 
@@ -187,6 +187,8 @@ pub(super) struct LaneHistory {
     pub(super) kept: u64,
     pub(super) latest: Option<u64>,
     pub(super) heads: BTreeMap<Place, Arc<Head>>,
+    /// Segments that were named and whose rows are gone, though no step removed them.
+    pub(super) lost: u64,
 }
 
 impl LaneHistory {

@@ -11,7 +11,7 @@ use twin_core::store::{Loaded, Sink, StoreError};
 
 use super::Step;
 use crate::codec;
-use crate::engine::{damaged, int, variables};
+use crate::database::{damaged, int, variables};
 use crate::surreal::SurrealStore;
 
 /// Bytes of pages that are written in one transaction.

@@ -45,7 +45,7 @@ use twin_core::store::StoreError;
 
 use self::heads::{Head, LaneHistory, Place};
 use crate::codec::{self, Block, Entry, Row};
-use crate::engine::{damaged, failure, int, is_conflict, variables};
+use crate::database::{damaged, failure, int, is_conflict, variables};
 use crate::load::integer;
 use crate::surreal::SurrealStore;
 use crate::tables::{LANE, SEGMENT, WATERMARK};
@@ -335,7 +335,7 @@ impl SurrealStore {
         let mut history = LaneHistory::default();
         let mark = Value::RecordId(RecordId::new(WATERMARK, lane));
         let mark = self
-            .engine
+            .database
             .run("SELECT * FROM ONLY $mark", variables([("mark", mark)]))
             .await?;
         if let Some(Value::Object(row)) = mark.last() {
@@ -395,7 +395,7 @@ impl SurrealStore {
         vars: Variables,
     ) -> Result<(), StoreError> {
         for _ in 0..MAX_CONFLICTS {
-            match self.engine.attempt(text, vars.clone()).await {
+            match self.database.attempt(text, vars.clone()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if is_conflict(&error) => tokio::task::yield_now().await,
                 Err(error) if error.is_thrown() => {
@@ -517,7 +517,7 @@ impl SurrealStore {
         }
         let id = RecordId::new(SEGMENT, head.place.key(lane, None));
         let vars = variables([("id", Value::RecordId(id))]);
-        let found = self.engine.run("SELECT VALUE index FROM $id", vars).await?;
+        let found = self.database.run("SELECT VALUE index FROM $id", vars).await?;
         let place = || format!("{SEGMENT} of {}", head.table);
         let bytes = match found.last() {
             Some(Value::Array(found)) => match found.first() {
@@ -564,7 +564,7 @@ impl SurrealStore {
         });
         let ids = Value::Array(Array::from(ids.collect::<Vec<_>>()));
         let found = self
-            .engine
+            .database
             .run("SELECT VALUE data FROM $ids", variables([("ids", ids)]))
             .await?;
         let place = |(head, number): &(&Head, u64)| {

@@ -17,7 +17,7 @@ use twin_core::store::{Series, StoreError};
 use super::query::Wanted;
 use crate::codec::{self, Row as _, SealedReading, SeriesParts};
 use crate::commit::LaneRow;
-use crate::engine::damaged;
+use crate::database::damaged;
 use crate::follow::located;
 use crate::log::Kind;
 use crate::surreal::SurrealStore;

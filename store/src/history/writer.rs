@@ -7,7 +7,7 @@ use twin_core::store::StoreError;
 
 use super::heads::{Head, Place, SPLIT};
 use crate::codec::{self, Block, Entry, Row, SeriesName};
-use crate::engine::variables;
+use crate::database::variables;
 use crate::surreal::SurrealStore;
 
 /// Bytes of blocks that are written in one transaction.

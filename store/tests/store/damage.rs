@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ontology::{Ontology, Value};
 use serde_json::json;
-use store::{OpenError, Repaired, Settings, SurrealStore};
+use store::{EngineError, OpenError, Repaired, Settings, SurrealStore};
 use surrealdb::Surreal;
 use surrealdb::engine::local::{Db, RocksDb};
 use twin_core::Event;
@@ -80,7 +80,7 @@ pub(crate) async fn reopen(folder: &Path, ontology: &Arc<Ontology>) -> SurrealSt
         .await
         {
             Ok(store) => return store,
-            Err(OpenError::InUse { .. }) => {
+            Err(OpenError::Engine(EngineError::InUse { .. })) => {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
             Err(other) => panic!("{other}"),
@@ -314,7 +314,7 @@ async fn a_folder_in_use_is_refused_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&url(folder.path()), &ontology).await;
     let again = SurrealStore::open(&url(folder.path()), "rw", ontology, Settings::default()).await;
-    assert!(matches!(again, Err(OpenError::InUse { .. })), "{again:?}");
+    assert!(matches!(again, Err(OpenError::Engine(EngineError::InUse { .. }))), "{again:?}");
     store.close().await.unwrap();
 }
 
@@ -340,7 +340,7 @@ async fn what_cannot_be_opened_says_why() {
     ));
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = open(&url(file.path()), "rw").await;
-    assert!(matches!(error, OpenError::Folder { .. }), "{error}");
+    assert!(matches!(error, OpenError::Engine(EngineError::Folder { .. })), "{error}");
 }
 
 #[tokio::test]

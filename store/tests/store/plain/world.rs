@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ontology::Ontology;
-use store::{Keep, OpenError, Retention, Settings, SurrealStore, Sync};
+use store::{EngineError, Keep, OpenError, Retention, Settings, SurrealStore, Sync};
 use surrealdb::Surreal;
 use surrealdb::engine::local::{Db, RocksDb};
 use surrealdb::types::Value as Stored;
@@ -193,7 +193,9 @@ impl World {
             match SurrealStore::open(&url, "rw", ontology, settings).await {
                 Ok(store) => return Arc::new(store),
                 // What was dropped without closing ends soon.
-                Err(OpenError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(OpenError::Engine(EngineError::InUse { .. })) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
                 Err(other) => panic!("{other}"),
             }
         }
