@@ -6,11 +6,11 @@
 //!   short is ended by another one.
 //! - Nobody writes meanwhile: the twin is not open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use surrealdb::types::{RecordId, Value};
+use surrealdb::types::{RecordId, RecordIdKey, Value};
 use twin_core::store::StoreError;
 use twin_core::{EdgeState, Event, TwinId, TwinState};
 
@@ -34,18 +34,33 @@ pub struct Repaired {
 }
 
 /// Things as the change log left them.
-#[derive(Default)]
-struct Last {
+struct Last<'m> {
+    mends: &'m Mends,
+    /// Ids of rows that are removed, and with them relationships that touch them.
+    removed: BTreeSet<&'m str>,
     /// With the lane of their revision.
     twins: BTreeMap<TwinId, (Arc<str>, TwinState)>,
     edges: BTreeMap<Edge, EdgeState>,
 }
 
-impl Last {
-    fn apply(&mut self, mends: &Mends, lane: &Arc<str>, offset: u64, event: Event) {
+impl<'m> Last<'m> {
+    fn new(mends: &'m Mends) -> Self {
+        let key = |row: &'m RecordId| match &row.key {
+            RecordIdKey::String(key) => Some(key.as_str()),
+            _ => None,
+        };
+        Self {
+            mends,
+            removed: mends.strangers.iter().filter_map(key).collect(),
+            twins: BTreeMap::new(),
+            edges: BTreeMap::new(),
+        }
+    }
+
+    fn apply(&mut self, lane: &Arc<str>, offset: u64, event: Event) {
         match event {
             Event::Created(state) | Event::Updated { after: state, .. } => {
-                if mends.twins.contains(&state.id) {
+                if self.mends.twins.contains(&state.id) {
                     self.twins
                         .insert(state.id.clone(), (Arc::clone(lane), state));
                 }
@@ -56,7 +71,8 @@ impl Last {
             Event::Related(edge) | Event::Rerelated { after: edge, .. } => {
                 self.touch(&edge.source, offset);
                 let key = key(&edge);
-                if mends.edges.contains(&key) {
+                let goes = |end: &TwinId| self.removed.contains(end.as_str());
+                if self.mends.edges.contains(&key) || goes(&edge.source) || goes(&edge.target) {
                     self.edges.insert(key, edge);
                 }
             }
@@ -88,14 +104,14 @@ impl SurrealStore {
             ));
         }
         let mends = &report.mends;
-        let mut last = Last::default();
+        let mut last = Last::new(mends);
         for (lane, row) in self.lanes().await? {
             let whole = 0..i64::MAX.cast_unsigned();
             let each = |offset, bytes: &[u8]| {
                 let record = codec::decode_changes(bytes, &self.ontology)
                     .map_err(|error| located(Kind::Change, &lane, offset, &error))?;
                 for change in record.changes {
-                    last.apply(mends, &lane, change.offset, change.event);
+                    last.apply(&lane, change.offset, change.event);
                 }
                 Ok(ControlFlow::Continue(()))
             };

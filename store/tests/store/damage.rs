@@ -203,6 +203,8 @@ async fn rows_are_set_right_from_the_change_log() {
         ("UPDATE HealthFacility SET beds = 4", 1, 0, 0),
         ("UPDATE HealthFacility SET revision = 'main:0'", 1, 0, 0),
         ("DELETE locatedIn", 0, 1, 0),
+        // It cannot be read, so it is written anew, and what it touches.
+        ("UPDATE HealthFacility SET revision = 'later'", 1, 1, 1),
         ("CREATE Village:ghost SET revision = 'main:0'", 0, 0, 1),
         ("CREATE Village:7 SET revision = 'main:0'", 0, 0, 1),
         (
@@ -314,7 +316,10 @@ async fn a_folder_in_use_is_refused_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&url(folder.path()), &ontology).await;
     let again = SurrealStore::open(&url(folder.path()), "rw", ontology, Settings::default()).await;
-    assert!(matches!(again, Err(OpenError::Engine(EngineError::InUse { .. }))), "{again:?}");
+    assert!(
+        matches!(again, Err(OpenError::Engine(EngineError::InUse { .. }))),
+        "{again:?}"
+    );
     store.close().await.unwrap();
 }
 
@@ -340,7 +345,10 @@ async fn what_cannot_be_opened_says_why() {
     ));
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = open(&url(file.path()), "rw").await;
-    assert!(matches!(error, OpenError::Engine(EngineError::Folder { .. })), "{error}");
+    assert!(
+        matches!(error, OpenError::Engine(EngineError::Folder { .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test]
