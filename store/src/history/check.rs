@@ -1,9 +1,12 @@
 //! Checking history: every block is read, and held against what its segment says of it.
 
+use std::collections::BTreeSet;
+
 use twin_core::history::Bucket;
 use twin_core::store::StoreError;
 
 use super::heads::{Head, Level};
+use super::retire::is_segments;
 use crate::codec::{Entry, LastingReading, Row, SealedReading, SeriesName};
 use crate::surreal::SurrealStore;
 
@@ -26,6 +29,22 @@ impl SurrealStore {
                     "lane `{lane}`: history is {what} up to {offset}, beyond its end {next}"
                 ));
             }
+        }
+        if history.lost > 0 {
+            let named: BTreeSet<_> = history.heads.values().map(|head| &*head.table).collect();
+            let mut unnamed = self.own_tables().await?;
+            unnamed.retain(|table| is_segments(table) && !named.contains(&**table));
+            unnamed.sort_unstable();
+            checked.findings.push(format!(
+                "lane `{lane}`: {} segment(s) of its history lost their row, so what they hold cannot \
+                 be asked; tables of history that no other row names: {}",
+                history.lost,
+                if unnamed.is_empty() {
+                    "none".to_owned()
+                } else {
+                    unnamed.join(", ")
+                }
+            ));
         }
         for head in history.heads.values() {
             let outcome = match head.place.level {

@@ -14,7 +14,8 @@
 //! - Within a segment blocks are in the order of their series, and readings in that of their times,
 //!   one for each; of several segments the later one counts.
 //! - Heads change in one transaction, after the blocks they name are durable and before those they no
-//!   longer name are dropped; one step at a time, each from what the one before left.
+//!   longer name are dropped; one step at a time, each from what the one before left. The watermark
+//!   counts them, so that one that got lost is missed.
 //! - Only a process that holds the lane writes here: every transaction looks at the epoch of the
 //!   watermark first, and one that names or drops changes the watermark, so that whoever claims the
 //!   lane meets it.
@@ -262,6 +263,7 @@ impl SurrealStore {
         ]);
         self.attempt_fenced(lane, text, vars).await?;
         let mut named: Vec<String> = Vec::new();
+        let mut lost = 0;
         let lanes = self.lanes().await?;
         {
             let names = &self.history.names;
@@ -276,7 +278,16 @@ impl SurrealStore {
             }
             named.extend(history.heads.values().map(|head| head.table.to_string()));
             named.extend(history.latest.map(|epoch| latest::table(&known, epoch)));
+            lost += history.lost;
             self.history.publish(&known, Arc::new(history));
+        }
+        if lost > 0 {
+            tracing::error!(
+                lost,
+                "segments of history are no longer named, so tables that nobody names are kept: \
+                 run `twin verify`"
+            );
+            return Ok(());
         }
         self.drop_forgotten_history(lane, epoch, &named).await
     }
@@ -333,6 +344,7 @@ impl SurrealStore {
 
     async fn load_history(&self, lane: &str) -> Result<LaneHistory, StoreError> {
         let mut history = LaneHistory::default();
+        let mut parts = 0;
         let mark = Value::RecordId(RecordId::new(WATERMARK, lane));
         let mark = self
             .database
@@ -342,11 +354,12 @@ impl SurrealStore {
             let number = |field| integer(WATERMARK, row, field).map(i64::cast_unsigned);
             history.sealed = number("sealed")?;
             history.kept = number("kept")?;
-            if row
-                .get("latest")
-                .is_some_and(|latest| *latest != Value::None)
-            {
+            let has = |field| row.get(field).is_some_and(|value| *value != Value::None);
+            if has("latest") {
                 history.latest = Some(number("latest")?);
+            }
+            if has("parts") {
+                parts = number("parts")?;
             }
         }
         self.rows("* OMIT index", SEGMENT, |row| {
@@ -364,6 +377,7 @@ impl SurrealStore {
             Ok(())
         })
         .await?;
+        history.lost = parts.saturating_sub(history.heads.len() as u64);
         Ok(history)
     }
 
@@ -434,7 +448,7 @@ impl SurrealStore {
             after.heads.insert(head.place, Arc::new(head));
         }
         let mut text = "UPDATE $mark SET sealed = $sealed, kept = $kept, latest = $latest, \
-             steps = (steps ?? 0) + 1 RETURN NONE;"
+             parts = $parts, steps = (steps ?? 0) + 1 RETURN NONE;"
             .to_owned();
         if !gone.is_empty() {
             text.push_str("DELETE $gone RETURN NONE;");
@@ -446,6 +460,7 @@ impl SurrealStore {
             ("sealed", int(after.sealed)),
             ("kept", int(after.kept)),
             ("latest", after.latest.map_or(Value::None, int)),
+            ("parts", int(after.heads.len() as u64 + after.lost)),
             ("gone", Value::Array(Array::from(gone))),
             ("rows", Value::Array(Array::from(rows))),
         ]);
@@ -517,7 +532,10 @@ impl SurrealStore {
         }
         let id = RecordId::new(SEGMENT, head.place.key(lane, None));
         let vars = variables([("id", Value::RecordId(id))]);
-        let found = self.database.run("SELECT VALUE index FROM $id", vars).await?;
+        let found = self
+            .database
+            .run("SELECT VALUE index FROM $id", vars)
+            .await?;
         let place = || format!("{SEGMENT} of {}", head.table);
         let bytes = match found.last() {
             Some(Value::Array(found)) => match found.first() {

@@ -23,6 +23,13 @@ fn of_day(history: &LaneHistory, place: Place) -> (Level, i64, Arc<str>) {
     (place.level, place.day, class)
 }
 
+/// Whether a table is one of those that segments stand in, by its name.
+pub(super) fn is_segments(table: &str) -> bool {
+    Level::ALL
+        .iter()
+        .any(|level| table.starts_with(&format!("_{}_", level.name())))
+}
+
 /// Whether what is kept for some days expired, by the time that has surely passed.
 pub(super) fn expired(day: i64, passed: Option<i64>, keep: Option<u32>) -> bool {
     match (passed, keep) {
@@ -55,8 +62,7 @@ impl SurrealStore {
         named: &[String],
     ) -> Result<(), StoreError> {
         for table in self.own_tables().await? {
-            let level = |level: &Level| table.starts_with(&format!("_{}_", level.name()));
-            let ours = Level::ALL.iter().any(level) || latest::owns(&table);
+            let ours = is_segments(&table) || latest::owns(&table);
             if ours && !named.contains(&table) {
                 self.drop_table(lane, epoch, &table).await?;
             }

@@ -749,6 +749,41 @@ async fn damaged_history_is_found_and_located() {
 }
 
 #[tokio::test]
+async fn a_segment_that_got_lost_is_missed_and_its_table_kept() {
+    let mut world = World::new(Settings::default()).await;
+    world.create("rw:facility:1").await;
+    advance(DAY_US - 1);
+    world
+        .record("rw:facility:1", "pm25", &minutes(START / DAY_US))
+        .await;
+    world.tend().await;
+    world.twin.close().await;
+    world.store.close().await.unwrap();
+    tamper(world.folder.path(), "DELETE _segment").await;
+    let opened = reopen(world.folder.path(), &world.ontology).await;
+    opened.close().await.unwrap();
+    // A start drops tables that nobody names, but not where a name may be what is missing; and what
+    // is sealed later does not hide it.
+    world.restart().await;
+    let later = [(START + 3 * DAY_US, Value::Double(1.0))];
+    advance(3 * DAY_US);
+    world.record("rw:facility:1", "pm25", &later).await;
+    world.tend().await;
+    assert!(
+        (world.tables("_recent_").await).contains(&"_recent_2026_11_21".to_owned()),
+        "{:?}",
+        world.tables("_recent_").await
+    );
+    let report = world.store.verify().await.unwrap();
+    let [found] = &report.findings[..] else {
+        panic!("{:?}", report.findings);
+    };
+    for part in ["lane `main`", "1 segment", "_recent_2026_11_21"] {
+        assert!(found.what.contains(part), "{found:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_retention_dropped_is_said_where_sums_cannot_answer() {
     let settings = Settings {
         retention: Retention {
