@@ -86,6 +86,29 @@ fn a_health_facility_is_a_facility_and_a_place_in_a_village() {
 }
 
 #[test]
+fn whoever_looks_for_water_finds_every_kind_of_staffed_facility() {
+    let (ontology, _) = shipped();
+    let staffed = ontology.class_named("StaffedFacility").unwrap();
+    let village = ontology.class_named("Village").unwrap();
+    for name in [
+        "AdministrativeOffice",
+        "EarlyChildhoodCentre",
+        "HealthPost",
+        "HigherEducationFacility",
+        "School",
+    ] {
+        let class = ontology.class_named(name).unwrap();
+        assert!(ontology.is_a(class.id, staffed.id), "{name}");
+        assert!(class.property("waterConnected").is_some(), "{name}");
+        let located = class.relationship("locatedIn").unwrap();
+        assert_eq!(located.target, Some(village.id), "{name}");
+    }
+    // A bus stop is a facility where nobody works.
+    let stop = ontology.class_named("TransportStop").unwrap();
+    assert!(!ontology.is_a(stop.id, staffed.id));
+}
+
+#[test]
 fn personal_data_is_marked_and_units_are_known() {
     let (ontology, _) = shipped();
     let person = ontology.class_named("Person").unwrap();
