@@ -20,7 +20,7 @@ STEPS ?= 100000
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build where test lint bench peers soak powercut faults model endurance clean
+.PHONY: help demo build where test lint bench peers soak powercut faults model endurance pictures clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is.
@@ -95,6 +95,9 @@ endurance: ## A day of devices, apps and followers in MINUTES=60: nothing is los
 	@$(CARGO) build --workspace --all-targets --locked
 	@TWIN_BIN="$(TWIN)" TWIN_MINUTES=$(MINUTES) \
 		TWIN_SHOW=1 tools/test.sh a_day_of_load_loses_nothing
+
+pictures: build ## Take the pictures of the map that README.md shows; wants the source data.
+	@tools/pictures.sh "$(TWIN)" docs
 
 clean: ## Remove what was built here; the cache outside the checkout stays.
 	@rm -rf "$(TARGET)"

@@ -5,16 +5,10 @@
 // Writes a line of JSON for each thing that was seen, {"seen": "…", "ms": 12}, and ends with 1 and the
 // reason at the first that was not. {"do": "kill"} and {"do": "start"} ask the test to end the twin and
 // to start it again at the same address. Pictures go to FOLDER.
-import { createRequire } from "node:module";
 import { join } from "node:path";
-
-// The packages lie in a cache folder outside the checkout, which plain imports would not find.
-const packages = createRequire(process.env.TWIN_NODE_PEERS + "/");
-const { chromium } = packages("playwright-core");
+import { PATIENCE, launch, still } from "./browser.mjs";
 
 const [url, folder] = process.argv.slice(2);
-/** Whatever is waited for comes within this, on a busy machine without a graphics card too. */
-const PATIENCE = 120_000;
 const STATION = "rw:station:kigali-us-embassy";
 
 const say = (what) => process.stdout.write(JSON.stringify(what) + "\n");
@@ -43,13 +37,7 @@ async function ask(query, variables = {}) {
   return body.data;
 }
 
-const browser = await chromium.launch({
-  executablePath: process.env.TWIN_CHROMIUM,
-  args: [
-    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-  ],
-});
+const browser = await launch();
 
 /** A window whose every complaint and every address is noted. */
 async function open(options, path) {
@@ -70,11 +58,6 @@ async function open(options, path) {
   return { page, mayComplain: () => { lost = true; } };
 }
 
-/** Waits until nothing moves and everything in view is loaded. */
-const still = (page) => page.waitForFunction(() => {
-  const here = window.__twinMap;
-  return here?.status().ready && !here.status().moving && here.map.areTilesLoaded();
-});
 const status = (page) => page.evaluate(() => window.__twinMap.status());
 
 /** How many colours the map's canvas has, of every tenth pixel both ways. */
