@@ -4,15 +4,12 @@
 //! - Counts are those of the published sets; what is derived from places and names was counted
 //!   beside it with geopandas.
 #![expect(
-    clippy::panic,
     clippy::print_stdout,
-    reason = "helpers of tests stop the test; a figure that the log of a test run keeps"
+    reason = "a figure that the log of a test run keeps"
 )]
 
-use std::path::Path;
-
 use serde_json::{Value, json};
-use tests::{Checks, Finished, Start, Twin, data};
+use tests::{Checks, Start, Twin, counted, data, import, kinds, says, unchanged};
 
 /// What the water sets stand on.
 const BEFORE: [&str; 2] = ["rwanda-administration", "rwanda-institutions"];
@@ -28,52 +25,6 @@ const WATER: [&str; 7] = [
 ];
 /// Something was refused: a scheme stands twice in its file, and some taps cannot be placed.
 const REFUSED: Option<i32> = Some(3);
-
-#[track_caller]
-fn import(sets: &[&str], data: &Path, dir: &Path, dry_run: bool) -> (Finished, Vec<Value>) {
-    let mut start = Start::bare("import").arg("--json");
-    for set in sets {
-        start = start.arg(set);
-    }
-    if dry_run {
-        start = start.arg("--dry-run");
-    }
-    let done = start.data(data).dir(dir).finished();
-    let lines = done.out.lines().map(serde_json::from_str);
-    let lines: Result<Vec<Value>, _> = lines.collect();
-    let lines = lines.unwrap_or_else(|error| panic!("{error}: {}\n{}", done.out, done.err));
-    (done, lines)
-}
-
-/// A report has read, created, changed relationships and refused so many.
-#[track_caller]
-fn says(report: &Value, set: &str, counts: [u64; 4]) {
-    assert_eq!(report["set"], set, "{report}");
-    let of = |key: &str| report[key].as_u64().unwrap_or_default();
-    let refused = report["refused"]["count"].as_u64().unwrap_or_default();
-    let found = [of("read"), of("created"), of("related"), refused];
-    assert_eq!(found, counts, "{set}: read, created, related, refused");
-}
-
-#[track_caller]
-fn kinds(report: &Value, what: &str, kinds: &[(&str, u64)]) {
-    for (kind, number) in kinds {
-        assert_eq!(
-            report[what]["by_kind"][kind], *number,
-            "{kind}: {}",
-            report[what]["by_kind"]
-        );
-    }
-}
-
-#[track_caller]
-fn number(twin: &Twin, surql: &str) -> u64 {
-    let answer = twin.surql(surql);
-    let number = answer.pointer("/0/0");
-    number
-        .and_then(Value::as_u64)
-        .unwrap_or_else(|| panic!("no number: {answer}"))
-}
 
 fn reports(checks: &mut Checks, reports: &[Value]) {
     checks.check("schemes are the list's, with those who run them", || {
@@ -143,7 +94,7 @@ fn answers(checks: &mut Checks, twin: &Twin) {
                 let text = format!(
                     "SELECT VALUE count() FROM supplies WHERE meta::tb(in) = '{class}' GROUP ALL"
                 );
-                let found = number(twin, &text);
+                let found = counted(twin, &text);
                 println!("{found} supplies of {class}");
                 assert_eq!(found, expected, "{class}");
             }
@@ -154,7 +105,7 @@ fn answers(checks: &mut Checks, twin: &Twin) {
         || {
             let text = "SELECT VALUE count() FROM WaterSupplyScheme \
                     WHERE district != NONE AND district NOT IN ->locatedIn->District.name GROUP ALL";
-            assert_eq!(number(twin, text), 7);
+            assert_eq!(counted(twin, text), 7);
         },
     );
     checks.check("a scheme says what it is made of and whom it supplies", || {
@@ -231,14 +182,7 @@ fn the_water_works_supply_the_villages() {
     drop(twin);
     let (_, again) = import(&WATER, &data, &dir, false);
     checks.check("the same sets again change nothing and say so", || {
-        for report in &again {
-            assert_eq!(report["changes"], 0, "{}", report["set"]);
-            assert_eq!(
-                report["related"], report["already_related"],
-                "{}",
-                report["set"]
-            );
-        }
+        unchanged(&again);
     });
     let twin = Start::serve().dir(&dir).ready();
     checks.check("positions stay", || assert_eq!(twin.position(), position));
