@@ -246,13 +246,7 @@ def main():
     districts = twin.rows("districts", fields)
     villages = twin.rows("villages", "id class", page=1000)
     facilities = [row for row in twin.rows("healthFacilities", fields) if row["geometry"]]
-    ids = {row["id"]: row["class"] for row in districts + villages + facilities}
-    others = ("provinces", "sectors", "cells", "waterPoints", "waterSupplySchemes", "airQualityStations", "institutions")
-    for field in others:
-        try:
-            ids |= {row["id"]: row["class"] for row in twin.rows(field, "id class", page=1000)}
-        except SystemExit:
-            continue
+    ids = {row["id"]: row["class"] for row in twin.rows("entities", "id class", page=1000)}
     by_chance(twin, differences, [layer for layer in layers if layer["bounds"]], ids, asked.seed)
     areas(twin, differences, "District", districts, 10)
     areas(twin, differences, "AdministrativeArea", districts, 7)
