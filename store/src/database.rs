@@ -165,8 +165,8 @@ impl Database {
         self.0.stream(who, text, vars, each).await
     }
 
-    /// Hands over the rows of `SELECT <fields> FROM <table>` in the order of their ids, from the
-    /// one after `after`, at most about `page` of them. Whether there may be more.
+    /// Hands over the rows of `SELECT <fields> FROM <table>` whose ids lie within bounds, in the order
+    /// of their ids, until the receiver has enough.
     ///
     /// Paging is by stopping the stream: a LIMIT is not pushed down into a range of ids, so each
     /// page would read the rest of the table.

@@ -15,7 +15,7 @@
 //!   one for each; of several segments the later one counts.
 //! - Heads change in one transaction, after the blocks they name are durable and before those they no
 //!   longer name are dropped; one step at a time, each from what the one before left. The watermark
-//!   counts them, so that one that got lost is missed.
+//!   counts them, so that the loss of one is noticed.
 //! - Only a process that holds the lane writes here: every transaction looks at the epoch of the
 //!   watermark first, and one that names or drops changes the watermark, so that whoever claims the
 //!   lane meets it.

@@ -727,8 +727,8 @@ async fn the_log_is_trimmed_only_behind_what_was_sealed_and_says_gap() {
     world.check().await;
 }
 
-#[tokio::test]
-async fn damaged_history_is_found_and_located() {
+/// A world whose readings of one day are sealed, closed again.
+async fn closed_with_a_sealed_day() -> World {
     let mut world = World::new(Settings::default()).await;
     world.create("rw:facility:1").await;
     advance(DAY_US - 1);
@@ -738,6 +738,12 @@ async fn damaged_history_is_found_and_located() {
     world.tend().await;
     world.twin.close().await;
     world.store.close().await.unwrap();
+    world
+}
+
+#[tokio::test]
+async fn damaged_history_is_found_and_located() {
+    let world = closed_with_a_sealed_day().await;
     let folder = world.folder.path();
     tamper(folder, "UPDATE _recent_2026_11_21 SET data = <bytes>'no'").await;
     let store = reopen(folder, &world.ontology).await;
@@ -749,16 +755,8 @@ async fn damaged_history_is_found_and_located() {
 }
 
 #[tokio::test]
-async fn a_segment_that_got_lost_is_missed_and_its_table_kept() {
-    let mut world = World::new(Settings::default()).await;
-    world.create("rw:facility:1").await;
-    advance(DAY_US - 1);
-    world
-        .record("rw:facility:1", "pm25", &minutes(START / DAY_US))
-        .await;
-    world.tend().await;
-    world.twin.close().await;
-    world.store.close().await.unwrap();
+async fn a_lost_segment_is_noticed_and_its_table_kept() {
+    let mut world = closed_with_a_sealed_day().await;
     tamper(world.folder.path(), "DELETE _segment").await;
     let opened = reopen(world.folder.path(), &world.ontology).await;
     opened.close().await.unwrap();
