@@ -14,8 +14,8 @@ pub(crate) fn wkb(shape: &Shape) -> Vec<u8> {
 pub(crate) fn wkb_bound(shape: &Shape) -> usize {
     /// A coordinate with its height, and its share of the headers of parts.
     const VERTEX: usize = 40;
-    const HEADERS: usize = 64;
-    HEADERS + VERTEX * shape.vertices()
+    const HEADERS: usize = 128;
+    HEADERS + VERTEX * shape.stored_vertices()
 }
 
 /// A shape from WKB that [`wkb`] wrote.

@@ -114,7 +114,7 @@ fn shape_bytes(state: &TwinState) -> usize {
     /// Two coordinates, and as much again of what a prepared shape keeps beside them.
     const VERTEX_BYTES: usize = 32;
     let shape = state.geometry.as_ref();
-    shape.map_or(0, |shape| shape.vertices() * VERTEX_BYTES)
+    shape.map_or(0, |shape| shape.stored_vertices() * VERTEX_BYTES)
 }
 
 fn values_bytes(values: &[Option<Value>]) -> usize {

@@ -346,7 +346,7 @@ fn step_bytes(step: &Step) -> usize {
         + match step {
             Step::Put { set, geometry, .. } => {
                 let shape = geometry.as_ref().and_then(Option::as_ref);
-                set_bytes(set) + shape.map_or(0, |shape| shape.vertices() * VERTEX_BYTES)
+                set_bytes(set) + shape.map_or(0, |shape| shape.stored_vertices() * VERTEX_BYTES)
             }
             Step::Relate { set, .. } => set_bytes(set),
             Step::Delete { .. } | Step::Unrelate { .. } => 0,

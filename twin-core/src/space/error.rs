@@ -77,6 +77,14 @@ pub enum ShapeError {
     /// Some positions have a height and some have none.
     #[error("some positions have a height and some have none; give one to all or to none")]
     MixedHeights,
+    /// A solid that is none, or that has nothing to stand on.
+    #[error(
+        "the solid {reason}; it needs faces of three positions or more, all with heights, and an area as its footprint"
+    )]
+    Solid {
+        /// What is wrong, as a verb phrase.
+        reason: String,
+    },
     /// A `GeoJSON` value is not a geometry.
     #[error("not a GeoJSON geometry: {reason} at {at}")]
     GeoJson {

@@ -6,7 +6,7 @@
 
 use super::error::ShapeError;
 use super::shape::{MAX_DEPTH, MAX_VERTICES, Shape};
-use super::wkb::Read;
+use super::wkb::Flat;
 use geo_types::{
     Coord, Geometry, GeometryCollection, LineString, MultiLineString, MultiPoint, MultiPolygon,
     Point, Polygon,
@@ -25,7 +25,7 @@ pub(super) fn type_name(geometry: &Geometry<f64>) -> &'static str {
     }
 }
 
-pub(super) fn read(value: &Value) -> Result<Read, ShapeError> {
+pub(super) fn read(value: &Value) -> Result<Flat, ShapeError> {
     let mut reader = Reader {
         heights: Vec::new(),
         count: 0,

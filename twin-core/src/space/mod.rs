@@ -29,6 +29,7 @@ mod points;
 mod region;
 mod relate;
 mod shape;
+mod solid;
 #[cfg(test)]
 mod testing;
 mod wkb;
@@ -41,3 +42,4 @@ pub use point::{Bounds, Point};
 pub use points::{Look, PointPage};
 pub use region::{MAX_CELLS, MAX_METRES, Region, Relation};
 pub use shape::{MAX_DEPTH, MAX_VERTICES, Shape};
+pub use solid::{Face, Position, Solid, Surface};

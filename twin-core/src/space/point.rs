@@ -109,6 +109,16 @@ impl Bounds {
             && other.north <= self.north
     }
 
+    /// Degrees from west to east.
+    pub fn width(&self) -> f64 {
+        self.east - self.west
+    }
+
+    /// Degrees from south to north.
+    pub fn height(&self) -> f64 {
+        self.north - self.south
+    }
+
     /// Whether the point lies in the box.
     pub fn contains(&self, p: Point) -> bool {
         self.has(p.coord())

@@ -5,19 +5,22 @@
 //! - `bounds` is the box of `geometry`; `trees`, once built, are those of `geometry`.
 //! - `heights`, where there are any, has one entry for each coordinate in the order of the
 //!   geometry's paths. Heights are carried, never used in a predicate.
+//! - A shape with a `solid` is an area with heights: the solid's footprint, which all predicates go by.
 
 use super::error::ShapeError;
 use super::locate::{Side, Step};
 use super::metric::{Spot, geodesic};
 use super::paths::{Kind, Tree, Trees, visit};
 use super::point::{Bounds, Point};
+use super::solid::Solid;
 use super::{check, geojson, near, wkb};
 use geo_types::{Coord, Geometry, LineString};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-/// Most vertices of one geometry: several times those of a province surveyed in full detail.
+/// Most vertices of one geometry, those of its solid's faces included: several times those of a province
+/// surveyed in full detail.
 pub const MAX_VERTICES: usize = 1_000_000;
 /// Most levels of collections within collections.
 pub const MAX_DEPTH: usize = 16;
@@ -26,6 +29,8 @@ pub const MAX_DEPTH: usize = 16;
 pub struct Shape {
     geometry: Geometry<f64>,
     heights: Option<Box<[f64]>>,
+    /// Boxed, because few shapes have one.
+    solid: Option<Box<Solid>>,
     bounds: Bounds,
     trees: OnceLock<Box<Trees>>,
 }
@@ -43,13 +48,19 @@ impl std::fmt::Debug for Shape {
 impl Clone for Shape {
     fn clone(&self) -> Self {
         // The trees are cheap to build again, and most clones are never asked.
-        Self::assemble(self.geometry.clone(), self.heights.clone())
+        let shape = Self::assemble(self.geometry.clone(), self.heights.clone());
+        Self {
+            solid: self.solid.clone(),
+            ..shape
+        }
     }
 }
 
 impl PartialEq for Shape {
     fn eq(&self, other: &Self) -> bool {
-        self.geometry == other.geometry && self.heights == other.heights
+        self.geometry == other.geometry
+            && self.heights == other.heights
+            && self.solid == other.solid
     }
 }
 
@@ -89,6 +100,7 @@ impl Shape {
         Self {
             geometry,
             heights,
+            solid: None,
             bounds,
             trees: OnceLock::new(),
         }
@@ -112,18 +124,61 @@ impl Shape {
     }
 
     /// Reads well-known binary (ISO or extended, either byte order) and checks it.
+    ///
+    /// A solid is a collection of an area, its footprint, and a `PolyhedralSurface` for each
+    /// [`Surface`](super::Surface), any of which may be empty; all of it has heights.
     pub fn from_wkb(bytes: &[u8]) -> Result<Self, ShapeError> {
-        let (geometry, heights) = wkb::read(bytes)?;
-        Self::with_heights(geometry, heights)
+        let wkb::Read {
+            geometry,
+            heights,
+            solid,
+        } = wkb::read(bytes)?;
+        let shape = Self::with_heights(geometry, heights)?;
+        Ok(Self { solid, ..shape })
     }
 
     /// Reads bytes that [`Shape::to_wkb`] wrote, without checking again that rings are simple:
     /// the caller answers for the bytes being ours. All other checks are made.
     pub fn from_stored_wkb(bytes: &[u8]) -> Result<Self, ShapeError> {
-        let (geometry, heights) = wkb::read(bytes)?;
+        let wkb::Read {
+            geometry,
+            heights,
+            solid,
+        } = wkb::read(bytes)?;
         let geometry = check::plain(geometry, 0)?;
         check::structure(&geometry)?;
-        Ok(Self::assemble(geometry, heights))
+        let shape = Self::assemble(geometry, heights);
+        Ok(Self { solid, ..shape })
+    }
+
+    /// The shape, an area, as the footprint of a solid. Where it has no heights it gets the solid's lowest.
+    ///
+    /// # Errors
+    /// It is no area, or has more vertices with the solid than a geometry may have.
+    pub fn with_solid(self, solid: Solid) -> Result<Self, ShapeError> {
+        if !self.is_area() {
+            let reason = format!("stands on a {}", self.type_name());
+            return Err(ShapeError::Solid { reason });
+        }
+        let vertices = self.vertices();
+        if vertices + solid.written() > MAX_VERTICES {
+            return Err(ShapeError::TooManyVertices {
+                limit: MAX_VERTICES,
+            });
+        }
+        let level = || vec![solid.lowest(); vertices].into();
+        let heights = self.heights.unwrap_or_else(level);
+        Ok(Self {
+            heights: Some(heights),
+            solid: Some(Box::new(solid)),
+            ..self
+        })
+    }
+
+    /// The shape without heights and solid.
+    #[must_use]
+    pub fn flat(&self) -> Self {
+        Self::assemble(self.geometry.clone(), None)
     }
 
     /// The geometry as ISO well-known binary, little-endian.
@@ -139,6 +194,11 @@ impl Shape {
     /// A height in metres for each coordinate in order, where the source gave them.
     pub fn heights(&self) -> Option<&[f64]> {
         self.heights.as_deref()
+    }
+
+    /// Its boundary in three dimensions, where the source gave one.
+    pub fn solid(&self) -> Option<&Solid> {
+        self.solid.as_deref()
     }
 
     /// The least box that holds the shape.
@@ -186,6 +246,12 @@ impl Shape {
         });
         debug_assert!(all.is_continue());
         count
+    }
+
+    /// How many coordinates the shape is stored with: its own and those of its solid's rings.
+    pub fn stored_vertices(&self) -> usize {
+        let solid = self.solid.as_deref();
+        self.vertices() + solid.map_or(0, Solid::written)
     }
 
     /// The `GeoJSON` name of the geometry's type.

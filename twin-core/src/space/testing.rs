@@ -4,8 +4,10 @@
 use super::locate::{Side, Step};
 use super::metric::{Spot, geodesic};
 use super::points::Points;
+use super::shape::MAX_VERTICES;
 use super::{
-    Bounds, Look, Point, Region, RegionError, Relation, Shape, ShapeError, SpaceIndex, cells,
+    Bounds, Look, Point, Position, Region, RegionError, Relation, Shape, ShapeError, Solid,
+    SpaceIndex, Surface, cells,
 };
 use geo::{CoordinatePosition, Intersects};
 use geo_types::{
@@ -107,6 +109,43 @@ fn any_shape(place: (f64, f64)) -> impl Strategy<Value = Shape> {
     ];
     // Stars that the poles or 180 degrees flatten, and overlapping parts, are not shapes.
     geometry.prop_filter_map("valid", |geometry| Shape::from_geo(geometry).ok())
+}
+
+/// The rings of an area at a height.
+fn level(area: &Polygon<f64>, height: f64) -> Vec<Vec<Position>> {
+    let rings = std::iter::once(area.exterior()).chain(area.interiors());
+    let raised = |ring: &LineString<f64>| ring.0.iter().map(|c| [c.x, c.y, height]).collect();
+    rings.map(raised).collect()
+}
+
+/// An area between two heights: floor, roof and a wall for each edge.
+fn prism(area: &Polygon<f64>, low: f64, high: f64) -> Vec<(Surface, Vec<Vec<Position>>)> {
+    let mut faces = vec![
+        (Surface::Roof, level(area, high)),
+        (Surface::Ground, level(area, low)),
+    ];
+    for (below, above) in level(area, low).iter().zip(&level(area, high)) {
+        for (b, a) in below.windows(2).zip(above.windows(2)) {
+            faces.push((Surface::Wall, vec![vec![b[0], b[1], a[1], a[0]]]));
+        }
+    }
+    faces
+}
+
+/// A solid on its footprint, with some faces that nobody said the kind of.
+fn any_solid(place: (f64, f64)) -> impl Strategy<Value = Shape> {
+    let kinds = prop::collection::vec(0_usize..8, 12);
+    (area(place, 12), -400.0..4_000.0_f64, 0.5..500.0_f64, kinds).prop_filter_map(
+        "valid",
+        |(area, low, height, kinds)| {
+            let mut faces = prism(&area, low, low + height);
+            for ((surface, _), kind) in faces.iter_mut().zip(kinds) {
+                *surface = Surface::ALL.get(kind).copied().unwrap_or(*surface);
+            }
+            let footprint = Shape::from_geo(area.into()).ok()?;
+            Some(footprint.with_solid(Solid::new(faces).unwrap()).unwrap())
+        },
+    )
 }
 
 fn any_region(place: (f64, f64)) -> impl Strategy<Value = Region> {
@@ -408,6 +447,29 @@ proptest! {
     }
 
     #[test]
+    fn a_solid_survives_its_bytes_beside_its_footprint(shape in any_solid((30.0, -2.0))) {
+        let bytes = shape.to_wkb();
+        for read in [Shape::from_wkb(&bytes).unwrap(), Shape::from_stored_wkb(&bytes).unwrap()] {
+            prop_assert_eq!(&read, &shape);
+            prop_assert_eq!(&read.clone(), &shape);
+            prop_assert_eq!(read.to_wkb(), &bytes[..], "the same shape has the same bytes");
+        }
+        let footprint = Shape::with_heights(
+            shape.geometry().clone(), shape.heights().map(Into::into)).unwrap();
+        prop_assert_ne!(&footprint, &shape, "a solid that was lost is noticed");
+        prop_assert_eq!(footprint.to_geojson(), shape.to_geojson());
+        prop_assert_eq!(Shape::from_geo(shape.geometry().clone()).unwrap(), shape.flat());
+        let solid = shape.solid().unwrap();
+        let kinds: Vec<Surface> = solid.faces().map(|face| face.surface).collect();
+        prop_assert!(kinds.is_sorted());
+        let rings: usize = solid.faces().map(|face| face.rings().count()).sum();
+        let corners: usize = solid.faces().flat_map(|face| face.rings()).map(<[u32]>::len).sum();
+        prop_assert_eq!(shape.stored_vertices(), shape.vertices() + rings + corners);
+        // Walls, floor and roof of a prism share their corners.
+        prop_assert_eq!(solid.positions().len() * 3, corners);
+    }
+
+    #[test]
     fn an_area_is_refused_exactly_where_another_algorithm_refuses_it(
         coords in prop::collection::vec((0_u8..5, 0_u8..5), 3..8),
     ) {
@@ -426,16 +488,120 @@ proptest! {
 
     #[test]
     fn random_bytes_are_refused_or_read_but_never_panic(
-        bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0_u8..9, count in 0_u8..4,
+        bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0_u8..17, count in 0_u8..6,
     ) {
         let mut framed = vec![1, kind, 0, 0, 0, count, 0, 0, 0];
         framed.extend_from_slice(&bytes);
-        for bytes in [&bytes, &framed] {
+        // Behind a footprint, where surfaces stand.
+        let mut surfaces = tower().to_wkb();
+        surfaces.truncate(TOWER_SURFACES_AT);
+        surfaces.extend_from_slice(&[1, 247, 3, 0, 0, count, 0, 0, 0]);
+        surfaces.extend_from_slice(&bytes);
+        for bytes in [&bytes, &framed, &surfaces] {
             if let Ok(shape) = Shape::from_wkb(bytes) {
                 prop_assert_eq!(Shape::from_wkb(&shape.to_wkb()).unwrap(), shape);
             }
         }
     }
+}
+
+/// A square tower.
+fn tower() -> Shape {
+    let base = shape(&json!({"type": "Polygon", "coordinates": [square(30.0, -2.0, 0.5)]}));
+    let Geometry::Polygon(area) = base.geometry() else {
+        panic!("{base:?}")
+    };
+    let faces = prism(area, 1_500.0, 1_520.0);
+    base.flat().with_solid(Solid::new(faces).unwrap()).unwrap()
+}
+
+/// Bytes of a tower's head and footprint: a polygon of one ring of five positions.
+const TOWER_SURFACES_AT: usize = 9 + 9 + 4 + 5 * 24;
+
+#[test]
+fn a_damaged_or_truncated_solid_never_panics() {
+    let whole = tower().to_wkb();
+    for at in 0..whole.len() {
+        assert!(Shape::from_wkb(&whole[..at]).is_err());
+        for bit in 0..8 {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << bit;
+            if let Ok(read) = Shape::from_wkb(&damaged) {
+                assert_eq!(Shape::from_wkb(&read.to_wkb()).unwrap(), read);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_solid_that_is_none_is_refused_with_the_reason() {
+    let told = |faces: Vec<(Surface, Vec<Vec<Position>>)>| match Solid::new(faces) {
+        Ok(solid) => panic!("{solid:?}"),
+        Err(error) => error.to_string(),
+    };
+    let triangle = vec![[30.0, -2.0, 1.0], [30.1, -2.0, 1.0], [30.0, -1.9, 1.0]];
+    let with = |change: &dyn Fn(&mut Vec<Position>)| {
+        let mut ring = triangle.clone();
+        change(&mut ring);
+        vec![(Surface::Wall, vec![ring])]
+    };
+    assert!(told(Vec::new()).contains("has no face"));
+    assert!(told(vec![(Surface::Roof, Vec::new())]).contains("without a ring"));
+    assert!(told(with(&|ring| ring.truncate(2))).contains("fewer than three positions"));
+    assert!(told(with(&|ring| ring[1] = ring[0])).contains("fewer than three positions"));
+    assert!(told(with(&|ring| ring[2][2] = f64::INFINITY)).contains("no finite number"));
+    assert!(told(with(&|ring| ring[0][0] = 181.0)).contains("not a WGS 84 position"));
+    let solid = Solid::new(with(&|_| {})).unwrap();
+    let line = shape(&json!({"type": "LineString", "coordinates": [[30.0, -2.0], [30.1, -2.0]]}));
+    let error = line.with_solid(solid.clone()).unwrap_err().to_string();
+    assert!(error.contains("stands on a LineString"), "{error}");
+    // What others write without heights, or in another order.
+    let mut flat = tower().to_wkb();
+    // The type of the first face, below a surface's head.
+    flat[TOWER_SURFACES_AT + 10..TOWER_SURFACES_AT + 12].copy_from_slice(&[3, 0]);
+    let error = Shape::from_wkb(&flat).unwrap_err().to_string();
+    assert!(error.contains("some have none"), "{error}");
+    // The second surface, behind the only face of the first.
+    let mut mixed = tower().to_wkb();
+    mixed[TOWER_SURFACES_AT + 9 + 9 + 4 + 5 * 24 + 1] = 235;
+    let error = Shape::from_wkb(&mixed).unwrap_err().to_string();
+    assert!(error.contains("wall surfaces should be"), "{error}");
+    let mut alone = vec![1, 247, 3, 0, 0, 0, 0, 0, 0];
+    let error = Shape::from_wkb(&alone).unwrap_err().to_string();
+    assert!(error.contains("behind the footprint"), "{error}");
+    alone.splice(0..0, [1, 7, 0, 0, 0, 1, 0, 0, 0]);
+    assert!(Shape::from_wkb(&alone).is_err());
+}
+
+#[test]
+fn faces_count_among_the_vertices_of_a_shape() {
+    let base = tower().flat();
+    let ring = |n: usize| -> Vec<Position> {
+        (0..n).map(|i| [30.0 + i as f64 / 1e7, -2.0, 0.0]).collect()
+    };
+    let faces = |n: usize| Solid::new([(Surface::Other, vec![ring(n)])]).unwrap();
+    let most = MAX_VERTICES - base.vertices() - 1;
+    assert!(base.clone().with_solid(faces(most)).is_ok());
+    let error = base.clone().with_solid(faces(most + 1)).unwrap_err();
+    assert!(error.to_string().contains("1000000 vertices"), "{error}");
+    let mut bytes = base.with_solid(faces(most)).unwrap().to_wkb();
+    assert!(Shape::from_wkb(&bytes).is_ok());
+    // A second face of a triangle is one too many for whoever reads them.
+    let count = bytes.len() - (9 + 4 + 24 * (most + 1)) - 4;
+    bytes[count] = 2;
+    bytes.extend_from_slice(&[1, 235, 3, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0]);
+    bytes.extend_from_slice(&[0; 96]);
+    let error = Shape::from_wkb(&bytes).unwrap_err().to_string();
+    assert!(error.contains("1000000 vertices"), "{error}");
+}
+
+#[test]
+fn a_shape_without_a_solid_pays_a_pointer_for_it() {
+    let tower = tower();
+    let flat = tower.flat();
+    assert!(flat.solid().is_none() && flat.heights().is_none());
+    assert_eq!(size_of::<Option<Box<Solid>>>(), size_of::<usize>());
+    assert!(size_of::<Shape>() <= 160, "{}", size_of::<Shape>());
 }
 
 #[test]

@@ -5,11 +5,15 @@
 //!   [`MAX_DEPTH`] and never panics.
 //! - Writing is ISO, little-endian, without SRID: the same shape gives the same bytes.
 //!
+//! A solid is an ISO collection: its footprint, then a `PolyhedralSurface` for each kind of surface. That
+//! type stands nowhere else, so no other collection is taken for one.
+//!
 //! Read by hand rather than with a library because the counts in the bytes are anyone's data and
 //! heights are kept beside the 2D geometry.
 
 use super::error::ShapeError;
 use super::shape::{MAX_DEPTH, MAX_VERTICES, Shape};
+use super::solid::{Builder, Position, Solid, Surface};
 use geo_types::{
     Coord, Geometry, GeometryCollection, LineString, MultiLineString, MultiPoint, MultiPolygon,
     Point, Polygon,
@@ -24,7 +28,21 @@ const M: u32 = 0x4000_0000;
 /// EPSG code of WGS 84.
 const WGS84: u32 = 4326;
 
-pub(super) type Read = (Geometry<f64>, Option<Box<[f64]>>);
+const POLYGON: u32 = 3;
+const COLLECTION: u32 = 7;
+const POLYHEDRAL_SURFACE: u32 = 15;
+/// Members of the collection that is a solid.
+const SOLID_MEMBERS: usize = 1 + Surface::ALL.len();
+
+/// A geometry and a height for each of its coordinates, where there are heights.
+pub(super) type Flat = (Geometry<f64>, Option<Box<[f64]>>);
+
+/// What stands in bytes, its rings not checked yet.
+pub(super) struct Read {
+    pub(super) geometry: Geometry<f64>,
+    pub(super) heights: Option<Box<[f64]>>,
+    pub(super) solid: Option<Box<Solid>>,
+}
 
 pub(super) fn read(bytes: &[u8]) -> Result<Read, ShapeError> {
     let mut reader = Reader {
@@ -34,6 +52,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Read, ShapeError> {
         heights: Vec::new(),
         flat: false,
         left: MAX_VERTICES,
+        solid: None,
     };
     let geometry = reader.geometry(0, None)?;
     if reader.at != bytes.len() {
@@ -44,7 +63,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Read, ShapeError> {
         (false, false) => Some(reader.heights.into_boxed_slice()),
         (false, true) => return Err(ShapeError::MixedHeights),
     };
-    Ok((geometry, heights))
+    if reader.solid.is_some() && heights.is_none() {
+        return Err(ShapeError::MixedHeights);
+    }
+    Ok(Read {
+        geometry,
+        heights,
+        solid: reader.solid.map(Box::new),
+    })
 }
 
 struct Reader<'b> {
@@ -56,6 +82,8 @@ struct Reader<'b> {
     flat: bool,
     /// Vertices still allowed.
     left: usize,
+    /// The solid that the geometry is the footprint of.
+    solid: Option<Solid>,
 }
 
 impl Reader<'_> {
@@ -105,13 +133,18 @@ impl Reader<'_> {
         Ok(count)
     }
 
-    fn coord(&mut self, z: bool) -> Result<Coord<f64>, ShapeError> {
-        let Some(left) = self.left.checked_sub(1) else {
-            return Err(ShapeError::TooManyVertices {
+    fn spend_vertex(&mut self) -> Result<(), ShapeError> {
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or(ShapeError::TooManyVertices {
                 limit: MAX_VERTICES,
-            });
-        };
-        self.left = left;
+            })?;
+        Ok(())
+    }
+
+    fn coord(&mut self, z: bool) -> Result<Coord<f64>, ShapeError> {
+        self.spend_vertex()?;
         let c = Coord {
             x: self.f64()?,
             y: self.f64()?,
@@ -160,11 +193,8 @@ impl Reader<'_> {
         Ok(Polygon::new(exterior, rings))
     }
 
-    /// A geometry; within a multi-geometry only the one `kind`.
-    fn geometry(&mut self, depth: usize, kind: Option<u32>) -> Result<Geometry<f64>, ShapeError> {
-        if depth > MAX_DEPTH {
-            return Err(ShapeError::TooDeep { limit: MAX_DEPTH });
-        }
+    /// The type of what begins here, and whether it has heights.
+    fn head(&mut self) -> Result<(u32, bool), ShapeError> {
         self.little = match self.take::<1>()? {
             [0] => false,
             [1] => true,
@@ -185,6 +215,15 @@ impl Reader<'_> {
                 return Err(self.fault(format!("SRID {srid} is not WGS 84 (4326)")));
             }
         }
+        Ok((base, z))
+    }
+
+    /// A geometry; within a multi-geometry only the one `kind`.
+    fn geometry(&mut self, depth: usize, kind: Option<u32>) -> Result<Geometry<f64>, ShapeError> {
+        if depth > MAX_DEPTH {
+            return Err(ShapeError::TooDeep { limit: MAX_DEPTH });
+        }
+        let (base, z) = self.head()?;
         if kind.is_some_and(|kind| kind != base) {
             return Err(self.fault(format!(
                 "a part of type {base} is in a multi-geometry of others"
@@ -216,9 +255,96 @@ impl Reader<'_> {
             4 => Geometry::MultiPoint(MultiPoint(only(members(self, Some(1))?))),
             5 => Geometry::MultiLineString(MultiLineString(only(members(self, Some(2))?))),
             6 => Geometry::MultiPolygon(MultiPolygon(only(members(self, Some(3))?))),
-            7 => Geometry::GeometryCollection(GeometryCollection(members(self, None)?)),
+            COLLECTION => self.collection(depth)?,
+            POLYHEDRAL_SURFACE => {
+                return Err(self.fault(format!(
+                    "a PolyhedralSurface stands only in a collection of {SOLID_MEMBERS}, behind the footprint of its solid"
+                )));
+            }
             other => return Err(self.fault(format!("geometry type {other} is not supported"))),
         })
+    }
+}
+
+impl Reader<'_> {
+    /// The members of a collection, or the footprint of the solid that it is.
+    fn collection(&mut self, depth: usize) -> Result<Geometry<f64>, ShapeError> {
+        // The least any geometry can take: byte order, type, count.
+        let count = self.count(9)?;
+        let outer = self.little;
+        let mut members = Vec::new();
+        for number in 0..count {
+            if (depth, number, count) == (0, 1, SOLID_MEMBERS) && self.is_surface_next() {
+                return self.solid(members.pop());
+            }
+            members.push(self.geometry(depth + 1, None)?);
+            self.little = outer;
+        }
+        Ok(Geometry::GeometryCollection(GeometryCollection(members)))
+    }
+
+    fn is_surface_next(&mut self) -> bool {
+        let (at, little) = (self.at, self.little);
+        let found = self.head();
+        (self.at, self.little) = (at, little);
+        found.is_ok_and(|(base, _)| base == POLYHEDRAL_SURFACE)
+    }
+
+    /// The surfaces of a solid, behind its footprint.
+    fn solid(&mut self, footprint: Option<Geometry<f64>>) -> Result<Geometry<f64>, ShapeError> {
+        let footprint = footprint
+            .filter(|on| matches!(on, Geometry::Polygon(_) | Geometry::MultiPolygon(_)))
+            .ok_or_else(|| ShapeError::Solid {
+                reason: "stands on no area".to_owned(),
+            })?;
+        let mut faces = Builder::default();
+        for surface in Surface::ALL {
+            let (base, _) = self.head()?;
+            if base != POLYHEDRAL_SURFACE {
+                return Err(self.fault(format!(
+                    "a part of type {base} is where the solid's {} surfaces should be",
+                    surface.name()
+                )));
+            }
+            let count = self.count(9)?;
+            let outer = self.little;
+            for _ in 0..count {
+                self.face(surface, &mut faces)?;
+                self.little = outer;
+            }
+        }
+        self.solid = Some(faces.finish()?);
+        Ok(footprint)
+    }
+
+    fn face(&mut self, surface: Surface, faces: &mut Builder) -> Result<(), ShapeError> {
+        let (base, z) = self.head()?;
+        if base != POLYGON {
+            return Err(self.fault(format!("a part of type {base} is among faces")));
+        }
+        if !z {
+            return Err(ShapeError::MixedHeights);
+        }
+        for _ in 0..self.count(4)? {
+            let count = self.count(24)?;
+            let mut first = None;
+            for number in 1..=count {
+                let position = self.position()?;
+                let first = *first.get_or_insert(position);
+                if number < count {
+                    faces.position(position)?;
+                } else if position != first {
+                    return Err(self.fault("the ring of a face is not closed".to_owned()));
+                }
+            }
+            faces.end_ring()?;
+        }
+        faces.end_face(surface)
+    }
+
+    fn position(&mut self) -> Result<Position, ShapeError> {
+        self.spend_vertex()?;
+        Ok([self.f64()?, self.f64()?, self.f64()?])
     }
 }
 
@@ -233,11 +359,18 @@ fn only<T: TryFrom<Geometry<f64>>>(members: Vec<Geometry<f64>>) -> Vec<T> {
 pub(super) fn write(shape: &Shape) -> Vec<u8> {
     let heights = shape.heights();
     let mut writer = Writer {
-        out: Vec::with_capacity(32 + shape.vertices() * 16),
+        out: Vec::with_capacity(32 + shape.stored_vertices() * 24),
         heights,
         at: 0,
     };
-    writer.geometry(shape.geometry());
+    if let Some(solid) = shape.solid() {
+        writer.head(COLLECTION as usize);
+        writer.u32(SOLID_MEMBERS);
+        writer.geometry(shape.geometry());
+        writer.surfaces(solid);
+    } else {
+        writer.geometry(shape.geometry());
+    }
     writer.out
 }
 
@@ -284,6 +417,26 @@ impl Writer<'_> {
         self.line(polygon.exterior());
         for ring in polygon.interiors() {
             self.line(ring);
+        }
+    }
+
+    fn surfaces(&mut self, solid: &Solid) {
+        for surface in Surface::ALL {
+            let faces = solid.of(surface);
+            self.head(POLYHEDRAL_SURFACE as usize);
+            self.u32(faces.len());
+            for face in faces {
+                self.head(POLYGON as usize);
+                self.u32(face.rings().count());
+                for ring in face.rings() {
+                    self.u32(ring.len() + 1);
+                    for corner in ring.iter().chain(ring.first()) {
+                        for number in solid.positions()[*corner as usize] {
+                            self.out.extend_from_slice(&number.to_le_bytes());
+                        }
+                    }
+                }
+            }
         }
     }
 
