@@ -52,7 +52,7 @@ impl Unit {
             .puts
             .iter()
             .filter_map(|(_, put)| put.geometry.as_ref()?.as_ref())
-            .map(|shape| shape.vertices())
+            .map(|shape| shape.stored_vertices())
             .sum();
         self.operations() * OPERATION_BYTES + vertices * VERTEX_BYTES
     }
@@ -303,7 +303,11 @@ impl Builder<'_> {
                     if let (Some(extent), Ok(shape)) = (extent, &checked) {
                         check_extent(*extent, shape)?;
                     }
-                    checked
+                    if *extent == Some(Extent::Footprint) {
+                        checked.map(|shape| shape.flat())
+                    } else {
+                        checked
+                    }
                 }
             },
             GeometryFrom::Columns { lon, lat } => match (self.degrees(lon)?, self.degrees(lat)?) {
@@ -356,12 +360,12 @@ fn check_extent(extent: Extent, shape: &Shape) -> Result<(), Fault> {
     let (fits, wanted) = match extent {
         Extent::Point => (shape.is_point().is_some(), "a point"),
         Extent::Line => (found.ends_with("LineString"), "a line"),
-        Extent::Area => (shape.is_area(), "an area"),
+        Extent::Area | Extent::Footprint => (shape.is_area(), "an area"),
     };
     if fits {
         return Ok(());
     }
-    let open = if extent == Extent::Area && found == "LineString" {
+    let open = if wanted == "an area" && found == "LineString" {
         "; is its outline not closed?"
     } else {
         ""

@@ -163,8 +163,11 @@ fn outline(state: &TwinState) -> Json {
             format!("{kind} [{}, {}]", at.lon, at.lat)
         } else {
             let vertices = shape.vertices();
+            let solid = shape.solid().map_or_else(String::new, |solid| {
+                format!(" with a solid of {} faces", solid.faces().count())
+            });
             format!(
-                "{kind} of {vertices} vertices around [{}, {}]",
+                "{kind} of {vertices} vertices around [{}, {}]{solid}",
                 at.lon, at.lat
             )
         }

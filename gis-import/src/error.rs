@@ -72,7 +72,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        // Its own text is told already.
+        std::error::Error::source(&self.error)
     }
 }
 
@@ -83,10 +84,10 @@ impl miette::Diagnostic for Failure {
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         match &self.error {
-            ImportError::File(error) => error.help(),
             ImportError::NoFile { .. } => Some(Box::new(
                 "fetch the data set, or name its folder with --data",
             )),
+            // What helps with a file is told with what is wrong in it.
             _ => None,
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //! - Memory does not grow with a file: chunks, batches and waiting relationships are bounded. Of tiles a
-//!   layer is held to be joined, up to a named limit.
+//!   layer is held to be joined, of CityJSON a document, up to named limits.
 //! - No input panics, and one bad feature never stops a set.
 //! - The same input twice changes nothing the second time.
 //!

@@ -1,5 +1,6 @@
 //! Sets through mappings into a twin in memory.
 
+mod city;
 mod dry_run;
 mod osm;
 mod rules;

@@ -1,11 +1,14 @@
-//! `seeds/cities.toml`: cities that the demo can add, and the mappings that all of them are read by.
+//! `seeds/cities.toml`: cities that the demo can add, and the mappings that they are read by.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use gis_import::Mapping;
 use serde::Deserialize;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::import::Given;
 use crate::nation::Nation;
 use crate::{import, output};
 
@@ -13,7 +16,7 @@ use crate::{import, output};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cities {
-    /// Mappings, in order.
+    /// Mappings of cities that name none, in order.
     sets: Vec<String>,
     city: Vec<City>,
 }
@@ -23,16 +26,38 @@ struct Cities {
 struct City {
     name: String,
     title: String,
-    /// Its extract, below the data folder.
+    /// Its file, below the data folder.
     file: PathBuf,
+    /// Its mappings, in order.
+    sets: Option<Vec<String>>,
+    /// The coordinate system of its file, which does not say it.
+    crs: Option<String>,
+    /// Whose its data are, where its mappings cannot know.
+    origin: Option<CityOrigin>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CityOrigin {
+    source: String,
+    licence: String,
+    attribution: String,
 }
 
 /// Cities to be imported; their files are there.
 #[derive(Debug, Default)]
 pub(crate) struct Chosen {
+    cities: Vec<Found>,
+}
+
+/// A city whose file is there.
+#[derive(Debug, PartialEq)]
+struct Found {
+    title: String,
+    file: PathBuf,
     sets: Vec<String>,
-    /// Title and file of each.
-    cities: Vec<(String, PathBuf)>,
+    crs: Option<String>,
+    origin: Option<CityOrigin>,
 }
 
 /// The cities of these names, or why not all of them can be had.
@@ -47,13 +72,16 @@ pub(crate) fn chosen(config: &Config, names: &[String]) -> Result<Chosen, Failur
     let mut cities = Vec::with_capacity(names.len());
     for name in names {
         let city = city(&known.city, name)?;
-        cities.push((city.title.clone(), file(config, city)?));
+        cities.push(Found {
+            title: city.title.clone(),
+            file: file(config, city)?,
+            sets: city.sets.clone().unwrap_or_else(|| known.sets.clone()),
+            crs: city.crs.clone(),
+            origin: city.origin.clone(),
+        });
     }
     cities.dedup();
-    Ok(Chosen {
-        sets: known.sets,
-        cities,
-    })
+    Ok(Chosen { cities })
 }
 
 fn city<'c>(known: &'c [City], name: &str) -> Result<&'c City, Failure> {
@@ -94,11 +122,29 @@ impl Chosen {
     /// Imports them; answers whom to name.
     pub(crate) async fn import(&self, nation: &Nation) -> Result<Vec<String>, Failure> {
         let mut attribution = Vec::new();
-        for (title, file) in &self.cities {
+        for Found {
+            title,
+            file,
+            sets,
+            crs,
+            origin,
+        } in &self.cities
+        {
             output::note(&format!("{title}:"));
-            let file: Option<&Path> = Some(file);
-            let mappings = import::mappings(&nation.config, &nation.ontology, &self.sets, file)?;
+            let given = Given {
+                file: Some(file),
+                crs: crs.as_deref(),
+            };
+            let mappings = import::mappings(&nation.config, &nation.ontology, sets, given)?;
             for mapping in mappings {
+                let mapping = match origin {
+                    None => mapping,
+                    Some(origin) => Arc::new(Mapping::clone(&mapping).of_origin(
+                        &origin.source,
+                        &origin.licence,
+                        &origin.attribution,
+                    )),
+                };
                 let line = format!("{title}: {} ({})", mapping.attribution, mapping.licence);
                 if !attribution.contains(&line) {
                     attribution.push(line);
@@ -113,6 +159,8 @@ impl Chosen {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn config(data: &str) -> Config {

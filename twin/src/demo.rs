@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::cities::{self, Chosen};
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::import::Given;
 use crate::nation::Nation;
 use crate::reload::Source;
 use crate::serve::{self, Doors, Stop};
@@ -70,7 +71,7 @@ async fn fill(nation: &Nation, cities: &Chosen) -> Result<(Vec<String>, Vec<Stri
     }
     let mut attribution = Vec::new();
     for set in sets {
-        let mapping = import::mapping(&nation.config, &nation.ontology, set, None)?;
+        let mapping = import::mapping(&nation.config, &nation.ontology, set, Given::default())?;
         let line = format!("{}: {}", mapping.title, mapping.attribution);
         if !mapping.attribution.is_empty() && !attribution.contains(&line) {
             attribution.push(line);

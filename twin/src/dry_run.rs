@@ -15,6 +15,7 @@ use twin_core::Trial;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::import::Given;
 use crate::nation::{self, Nation};
 use crate::{import, output};
 
@@ -25,18 +26,18 @@ const SHOWN_PER_CLASS: usize = 5;
 pub(crate) async fn run(
     config: Config,
     sets: &[String],
-    file: Option<&Path>,
+    given: Given<'_>,
     json: bool,
 ) -> Result<ExitCode, Failure> {
     let done = if holds_nothing(&config.twin.dir) {
         let ontology = nation::ontology(&config.twin.seeds)?;
-        let mappings = import::mappings(&config, &ontology, sets, file)?;
+        let mappings = import::mappings(&config, &ontology, sets, given)?;
         let mut trial = Trial::empty(Arc::clone(&ontology));
         all(&mut trial, &config, mappings, json).await
     } else {
         let nation = Nation::open(config).await?;
         let mut trial = nation.twin.trial();
-        let done = match import::mappings(&nation.config, &nation.ontology, sets, file) {
+        let done = match import::mappings(&nation.config, &nation.ontology, sets, given) {
             Ok(mappings) => all(&mut trial, &nation.config, mappings, json).await,
             Err(failure) => Err(failure),
         };

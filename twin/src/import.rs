@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use gis_import::formats::Crs;
 use gis_import::{Folders, LISTED_IN_TEXT, Mapping, Progress, Report};
 use indicatif::ProgressBar;
 use ontology::Ontology;
@@ -15,15 +16,24 @@ use crate::output;
 
 const DONE_WITH_REFUSALS: u8 = 3;
 
+/// What is said of files beside the mappings.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Given<'g> {
+    /// The file to read in place of those that the mappings name.
+    pub(crate) file: Option<&'g Path>,
+    /// The coordinate system, instead of what files and mappings say.
+    pub(crate) crs: Option<&'g str>,
+}
+
 /// `twin import`.
 pub(crate) async fn run(
     config: Config,
     sets: &[String],
-    file: Option<&Path>,
+    given: Given<'_>,
     json: bool,
 ) -> Result<ExitCode, Failure> {
     let nation = Nation::open(config).await?;
-    let done = all(&nation, sets, file, json).await;
+    let done = all(&nation, sets, given, json).await;
     nation.close().await?;
     done.map(exit_code)
 }
@@ -40,11 +50,11 @@ pub(crate) fn exit_code(refused: bool) -> ExitCode {
 async fn all(
     nation: &Nation,
     sets: &[String],
-    file: Option<&Path>,
+    given: Given<'_>,
     json: bool,
 ) -> Result<bool, Failure> {
     let mut refused = false;
-    for mapping in mappings(&nation.config, &nation.ontology, sets, file)? {
+    for mapping in mappings(&nation.config, &nation.ontology, sets, given)? {
         let report = set(nation, mapping).await?;
         refused |= report.refused.count > 0;
         if json {
@@ -56,14 +66,14 @@ async fn all(
     Ok(refused)
 }
 
-/// All mappings, read before the first is imported; `file` stands in for those that they name.
+/// All mappings, read before the first is imported, with what is said of their files.
 pub(crate) fn mappings(
     config: &Config,
     ontology: &Ontology,
     sets: &[String],
-    file: Option<&Path>,
+    given: Given<'_>,
 ) -> Result<Vec<Arc<Mapping>>, Failure> {
-    let read = |set: &String| mapping(config, ontology, set, file);
+    let read = |set: &String| mapping(config, ontology, set, given);
     sets.iter().map(read).collect()
 }
 
@@ -72,7 +82,7 @@ pub(crate) fn mapping(
     config: &Config,
     ontology: &Ontology,
     set: &str,
-    file: Option<&Path>,
+    Given { file, crs }: Given<'_>,
 ) -> Result<Arc<Mapping>, Failure> {
     let folder = config.twin.seeds.join("mappings");
     let named = Path::new(set).extension().is_some_and(|e| e == "toml");
@@ -100,6 +110,13 @@ pub(crate) fn mapping(
     }
     let mapping =
         Mapping::load(&path, ontology).map_err(|problems| Failure::diagnostic(2, problems))?;
+    let mapping = match crs {
+        None => mapping,
+        Some(crs) => match Crs::parse(crs) {
+            Ok(_) => mapping.in_crs(crs),
+            Err(reason) => return Err(Failure::usage(format!("--crs: {reason}"))),
+        },
+    };
     match file {
         None if mapping.needs_file() => Err(Failure::usage(format!(
             "the set {set} is read from a file that is named to it: add --file PATH"

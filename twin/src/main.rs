@@ -78,6 +78,9 @@ enum Command {
         /// File to read in place of those that the mappings name
         #[arg(long, value_name = "PATH")]
         file: Option<PathBuf>,
+        /// Coordinate system of the files, such as EPSG:7415, instead of what they say or do not say
+        #[arg(long, value_name = "CRS")]
+        crs: Option<String>,
         /// Say what would change and write nothing; with --json one line for each difference, then
         /// the report
         #[arg(long)]
@@ -228,16 +231,20 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Import {
             sets,
             file,
+            crs,
             dry_run,
             place,
         } => {
             place.over(&mut config);
             config.check()?;
-            let file = file.as_deref();
+            let given = import::Given {
+                file: file.as_deref(),
+                crs: crs.as_deref(),
+            };
             if dry_run {
-                dry_run::run(config, &sets, file, cli.json).await
+                dry_run::run(config, &sets, given, cli.json).await
             } else {
-                import::run(config, &sets, file, cli.json).await
+                import::run(config, &sets, given, cli.json).await
             }
         }
         Command::Query {

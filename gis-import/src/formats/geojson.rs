@@ -210,7 +210,11 @@ impl GeoJsonReader {
         match &*name {
             "type" if value != "FeatureCollection" => Err(self.scanner.error(
                 format!("the type is {value}, not FeatureCollection"),
-                "only FeatureCollections are read; for one feature a line name the format geojsonl",
+                if value == "CityJSON" {
+                    "name the format cityjson, or the file .city.json"
+                } else {
+                    "only FeatureCollections are read; for one feature a line name the format geojsonl"
+                },
             )),
             "crs" if !self.given && !value.is_null() => {
                 let crs = Crs::parse(&crs_name(&value));
@@ -331,7 +335,7 @@ fn convert(wire: &Wire<'_>, place: Place, crs: &Crs) -> Result<Feature, String> 
     })
 }
 
-fn cell(value: serde_json::Value) -> Cell {
+pub(super) fn cell(value: serde_json::Value) -> Cell {
     match value {
         serde_json::Value::Null => Cell::Null,
         serde_json::Value::Bool(value) => Cell::Bool(value),

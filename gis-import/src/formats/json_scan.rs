@@ -187,7 +187,7 @@ impl Scanner {
     }
 }
 
-fn line_ends(bytes: &[u8]) -> u64 {
+pub(super) fn line_ends(bytes: &[u8]) -> u64 {
     bytes.split(|b| *b == b'\n').skip(1).count() as u64
 }
 

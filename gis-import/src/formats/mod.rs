@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - A reader holds a bounded part of its file: one feature, one row or one batch of rows; of
-//!   OpenStreetMap positions too, and of tiles a layer, within limits of their own.
+//!   OpenStreetMap positions too, of tiles a layer, and of CityJSON a document, within limits of their own.
 //! - A feature that cannot be read is an [`Item::Refused`] and the stream goes on; a file that
 //!   cannot be read further is a [`FileError`] and the stream has ended.
 //! - No input makes a reader panic: libraries that may are called behind `catch_unwind`.
@@ -12,6 +12,7 @@
 //! is valid is decided later, off the thread that reads.
 
 mod archive;
+pub mod cityjson;
 mod crs;
 mod csv;
 mod dbf;
@@ -64,6 +65,8 @@ pub enum Format {
     Shapefile,
     /// A layer of a GeoPackage.
     GeoPackage,
+    /// City objects in three dimensions: CityJSON, or `CityJSONSeq` where the name ends in `jsonl`.
+    CityJson,
     /// A layer of vector tiles in a `PMTiles` archive.
     PmTiles,
     /// A layer of vector tiles in an `MBTiles` database.
@@ -71,7 +74,8 @@ pub enum Format {
 }
 
 /// Which of the formats' names a mapping may use, for its diagnostics.
-pub const FORMAT_NAMES: [&str; 10] = [
+pub const FORMAT_NAMES: [&str; 11] = [
+    "cityjson",
     "csv",
     "geojson",
     "geojsonl",
@@ -96,6 +100,7 @@ impl Format {
             "parquet" => Some(Self::Parquet),
             "shapefile" => Some(Self::Shapefile),
             "geopackage" => Some(Self::GeoPackage),
+            "cityjson" => Some(Self::CityJson),
             "pmtiles" => Some(Self::PmTiles),
             "mbtiles" => Some(Self::MbTiles),
             _ => None,
@@ -106,6 +111,12 @@ impl Format {
     pub fn of_path(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
+        if [".city.json", ".city.jsonl"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
+            return Self::named("cityjson");
+        }
         match name.rsplit_once('.')?.1 {
             "csv" => Self::named("csv"),
             "tsv" => Self::named("tsv"),
@@ -115,6 +126,7 @@ impl Format {
             "parquet" | "geoparquet" => Self::named("parquet"),
             "shp" | "shz" | "zip" => Self::named("shapefile"),
             "gpkg" => Self::named("geopackage"),
+            "cityjson" => Self::named("cityjson"),
             "pmtiles" => Self::named("pmtiles"),
             "mbtiles" => Self::named("mbtiles"),
             _ => None,
@@ -325,6 +337,8 @@ pub enum Reader {
     Shapefile(Box<shapefile::ShapefileReader>),
     /// A layer of a GeoPackage.
     GeoPackage(Box<geopackage::GeoPackageReader>),
+    /// City objects.
+    CityJson(Box<cityjson::CityJsonReader>),
     /// A layer of vector tiles.
     Tiles(Box<tiles::TilesReader>),
 }
@@ -360,6 +374,8 @@ impl Reader {
                 .map(|r| Self::Shapefile(Box::new(r))),
             Format::GeoPackage => geopackage::GeoPackageReader::open(path, options, wanted)
                 .map(|r| Self::GeoPackage(Box::new(r))),
+            Format::CityJson => cityjson::CityJsonReader::open(path, options, wanted)
+                .map(|r| Self::CityJson(Box::new(r))),
             Format::PmTiles | Format::MbTiles => {
                 tiles::TilesReader::open(path, format, options, wanted)
                     .map(|r| Self::Tiles(Box::new(r)))
@@ -375,6 +391,7 @@ impl Reader {
             Self::Parquet(reader) => reader.expected(),
             Self::Osm(reader) => Some(reader.expected()),
             Self::GeoPackage(reader) => Some(reader.expected()),
+            Self::CityJson(reader) => reader.expected(),
         }
     }
 
@@ -390,6 +407,7 @@ impl Reader {
             Self::Osm(reader) => reader.next_item(),
             Self::Shapefile(reader) => reader.next_item(),
             Self::GeoPackage(reader) => reader.next_item(),
+            Self::CityJson(reader) => reader.next_item(),
             Self::Tiles(reader) => reader.next_item(),
         }
     }

@@ -15,7 +15,8 @@
 //! name = "rwanda/facilities.csv.gz"
 //! format = "csv"                         # only where the ending does not tell
 //! layer = "pipeline"                     # in files of several layers
-//! crs = "EPSG:32736"                     # instead of what the file says, or does not say; for columns too
+//! crs = "EPSG:32736"                     # instead of what the file says, or does not say; for columns too.
+//!                                        # `--crs` of an import stands above it
 //! encoding = "ISO-8859-1"                # of a shapefile without .cpg
 //! zoom = 14                              # of tiles; else the highest
 //! join = ["pipe_id"]                     # columns by which pieces in several tiles are one feature
@@ -24,8 +25,9 @@
 //! [[twin]]                               # every rule whose conditions hold makes a twin
 //! class = { column = "type", map = { Hospital = "Hospital", Post = "HealthPost" } } # or a name
 //! when = { country = ["RW", "Rwanda"], name = { not = "" } } # all of it; of a list of such tables any
-//! id = "rw:facility:{name|slug}"
-//! geometry = { lon = "Long", lat = "Lat" }   # or "feature", or { feature = "area" }: no point or line
+//! id = "rw:facility:{name|slug}"         # or {code|id}: as it is, without what an id cannot have
+//! geometry = { lon = "Long", lat = "Lat" }   # or "feature", or { feature = "area" }: no point or line; or
+//!                                        # { feature = "footprint" }: an area alone, without heights and solid
 //! [twin.set]
 //! name = "name"                          # a column
 //! country = { value = "Rwanda" }         # a constant
@@ -247,8 +249,10 @@ pub enum Extent {
     Point,
     /// One line or several.
     Line,
-    /// One polygon or several.
+    /// One polygon or several, with the solid on it where there is one.
     Area,
+    /// One polygon or several, without heights and solid.
+    Footprint,
 }
 
 /// What a property is set to.
@@ -478,6 +482,38 @@ impl Mapping {
             options,
         }];
         Some(self)
+    }
+
+    /// The same set whose files are in this coordinate system, whatever they say.
+    #[must_use]
+    pub fn in_crs(mut self, crs: &str) -> Self {
+        for file in &mut self.files {
+            file.options.crs = Some(crs.into());
+        }
+        self
+    }
+
+    /// The same set of data that are somebody else's than the mapping knows.
+    #[must_use]
+    pub fn of_origin(mut self, source: &str, licence: &str, attribution: &str) -> Self {
+        let said = [
+            (read::SOURCE_PROPERTY, Arc::clone(&self.source), source),
+            (read::LICENCE_PROPERTY, Arc::clone(&self.licence), licence),
+        ];
+        for setting in self.rules.iter_mut().flat_map(|rule| &mut rule.set) {
+            for (property, before, now) in &said {
+                if *setting.property == **property
+                    && let ValueFrom::Constant(Value::Text(text)) = &mut setting.from
+                    && **text == **before
+                {
+                    *text = (*now).into();
+                }
+            }
+        }
+        self.source = source.into();
+        self.licence = licence.into();
+        self.attribution = attribution.into();
+        self
     }
 
     /// What the rules need of a file.

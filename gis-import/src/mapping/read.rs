@@ -18,8 +18,8 @@ use super::{
 use crate::formats::{FORMAT_NAMES, Format};
 
 /// Properties that say where a twin's facts come from and on what terms.
-const SOURCE_PROPERTY: &str = "source";
-const LICENCE_PROPERTY: &str = "licence";
+pub(super) const SOURCE_PROPERTY: &str = "source";
+pub(super) const LICENCE_PROPERTY: &str = "licence";
 
 pub(super) fn read(file: &str, text: &str, ontology: &Ontology) -> Result<Mapping, MappingError> {
     let mut problems = Problems::new(file, text);
@@ -376,8 +376,9 @@ impl<'o> Reader<'o> {
                     "point" => Extent::Point,
                     "line" => Extent::Line,
                     "area" => Extent::Area,
+                    "footprint" => Extent::Footprint,
                     other => {
-                        let help = Some("`point`, `line` or `area`".to_owned());
+                        let help = Some("`point`, `line`, `area` or `footprint`".to_owned());
                         let reason = format!("there is no kind of geometry `{other}`");
                         self.problems.add(item.span(), reason, help);
                         return None;

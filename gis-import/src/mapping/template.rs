@@ -1,4 +1,4 @@
-//! Texts made of columns: `rw:facility:{name|slug}`.
+//! Texts made of columns: `rw:facility:{name|slug}`, `bag:{code|id}`.
 //!
 //! # Invariants
 //! - A template is made whole or not at all: a column without a value is an error, never a gap.
@@ -21,6 +21,7 @@ enum Part {
 enum Filter {
     None,
     Slug,
+    Id,
 }
 
 impl Template {
@@ -38,9 +39,10 @@ impl Template {
             let (name, filter) = match column.split_once('|') {
                 None => (column, Filter::None),
                 Some((name, "slug")) => (name, Filter::Slug),
+                Some((name, "id")) => (name, Filter::Id),
                 Some((_, other)) => {
                     return Err(format!(
-                        "there is no filter `{other}`; `slug` is the only one"
+                        "there is no filter `{other}`; there are `slug` and `id`"
                     ));
                 }
             };
@@ -82,6 +84,7 @@ impl Template {
                     let filled = value(name).map(|value| match filter {
                         Filter::None => value,
                         Filter::Slug => slug(&value),
+                        Filter::Id => id(&value),
                     });
                     match filled {
                         Some(filled) if !filled.is_empty() => text.push_str(&filled),
@@ -92,6 +95,13 @@ impl Template {
         }
         Ok(text)
     }
+}
+
+/// What an id may have stays, everything else between two such characters becomes one hyphen.
+fn id(text: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._~:-".contains(c);
+    let parts = text.split(|c| !allowed(c)).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("-")
 }
 
 /// Lower-case ASCII letters and digits, everything between them as one hyphen.
@@ -152,6 +162,21 @@ mod tests {
             fill("{n|slug}", " \u{c9}cole (no 2) ").unwrap(),
             "ecole-no-2"
         );
+    }
+
+    #[test]
+    fn an_id_keeps_what_an_id_may_have() {
+        for (text, id) in [
+            (
+                "NL.IMBAG.Pand.0503100000028341-0",
+                "NL.IMBAG.Pand.0503100000028341-0",
+            ),
+            ("{10A31B7E-8FC2}", "10A31B7E-8FC2"),
+            ("UUID_f488 (b)", "UUID_f488-b"),
+        ] {
+            assert_eq!(fill("city:{n|id}", text).unwrap(), format!("city:{id}"));
+        }
+        assert_eq!(fill("city:{n|id}", "{}").unwrap_err(), "n".into());
     }
 
     #[test]

@@ -36,7 +36,7 @@ const ROUNDING: f64 = 1e-9;
 const FAR_FROM_ORIGIN: f64 = 10_000.0;
 
 /// How to give a system where a file does not.
-pub(crate) const HOW_TO_GIVE: &str = "say it in the mapping: crs = \"EPSG:…\" in [[file]], or transform the file with ogr2ogr -t_srs OGC:CRS84";
+pub(crate) const HOW_TO_GIVE: &str = "say it: --crs EPSG:… where it is imported, or crs = \"EPSG:…\" in [[file]] of the mapping; or transform the file with ogr2ogr -t_srs OGC:CRS84";
 
 /// A coordinate reference system.
 #[derive(Clone)]
