@@ -58,7 +58,7 @@ struct Publishing {
 }
 
 impl Station {
-    fn publish(&self, mqtt: &str, version: &str) -> Publishing {
+    fn publish(&self, mqtt: &str, version: &str, counter: Arc<AtomicUsize>) -> Publishing {
         let topic = format!("twin/rw/{}/telemetry", self.id);
         let args = ["-d", "-l", "-q", "1", "-V", version, "-t", &topic];
         let mut client = Foreign::start(&mut publisher(mqtt, &args));
@@ -95,6 +95,7 @@ impl Station {
                 };
                 if well {
                     heard.push(first + id - 1);
+                    counter.fetch_add(1, Ordering::Relaxed);
                 } else {
                     refused.get_or_insert(line);
                 }
@@ -315,13 +316,19 @@ fn committing(
 pub struct Writing {
     publishing: Vec<Publishing>,
     apps: Vec<JoinHandle<Vec<Commit>>>,
-    acknowledged: Arc<AtomicUsize>,
+    commits: Arc<AtomicUsize>,
+    readings: Arc<AtomicUsize>,
 }
 
 impl Writing {
     /// Commits that were acknowledged so far.
     pub fn commits(&self) -> usize {
-        self.acknowledged.load(Ordering::Relaxed)
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Whether so many commits were acknowledged, and a reading.
+    pub fn has(&self, commits: usize) -> bool {
+        self.commits() >= commits && self.readings.load(Ordering::Relaxed) > 0
     }
 
     /// Whether every app has met a commit without a receipt, and ended.
@@ -378,19 +385,21 @@ impl Book {
 
     /// Lets stations and apps write, until [`Book::end`]; rounds of one book have different numbers.
     pub fn start(&self, twin: &Twin, round: u64) -> Writing {
-        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let [commits, readings] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
         let versions = ["mqttv311", "mqttv5"].into_iter().cycle();
         let publishing = self.stations.iter().zip(versions);
-        let publishing = publishing.map(|(station, version)| station.publish(twin.mqtt(), version));
+        let publishing = publishing
+            .map(|(station, version)| station.publish(twin.mqtt(), version, Arc::clone(&readings)));
         let publishing = publishing.collect();
         let app = |app| {
-            let counter = Arc::clone(&acknowledged);
+            let counter = Arc::clone(&commits);
             committing(twin.http().to_owned(), round, app, counter)
         };
         Writing {
             publishing,
             apps: (0..APPS).map(app).collect(),
-            acknowledged,
+            commits,
+            readings,
         }
     }
 

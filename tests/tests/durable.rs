@@ -40,7 +40,7 @@ fn write_until_killed(
     let writing = book.start(twin, round);
     until("enough is committed", ROUND_WITHIN, || {
         assert!(twin.running(), "it ended by itself:\n{}", twin.log());
-        (writing.commits() >= commits).then_some(())
+        writing.has(commits).then_some(())
     });
     twin.runs_for(after);
     twin.kill9();

@@ -142,7 +142,7 @@ fn round(disk: &Disk, synced: bool, book: &mut Book, round: u64, moment: Moment)
                 twin.log()
             );
             called |= killed;
-            (killed || writing.commits() >= commits).then_some(())
+            (killed || writing.has(commits)).then_some(())
         });
         if let Moment::Late(_, after) = moment {
             twin.runs_for(after);
