@@ -102,6 +102,12 @@ impl Client {
         Ok(this)
     }
 
+    /// Counts time from here on.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.begun = now;
+        self.heard = now;
+    }
+
     /// Publishes once there is room among what waits.
     pub(super) async fn publish(
         &mut self,

@@ -65,7 +65,7 @@ pub struct Report {
     pub acknowledged: u64,
     /// Publishes that the server said it could not take (MQTT 5).
     pub failed: u64,
-    /// From the first publish to the last acknowledgement.
+    /// From when all were connected to the last acknowledgement.
     pub elapsed: Duration,
     /// From a publish to its acknowledgement, microseconds.
     pub latency: Histogram,
@@ -164,29 +164,49 @@ pub async fn replay(
     client.finish().await
 }
 
-/// Publishes synthetic readings over many connections at once.
+/// Publishes synthetic readings over many connections at once, from when all of them are there.
 pub async fn load(target: &Target, load: &Load) -> Result<Report, ReplayError> {
     if load.devices.is_empty() {
         return Err(ReplayError::Protocol(
             "a load needs at least one device".to_owned(),
         ));
     }
-    let mut tasks = tokio::task::JoinSet::new();
+    let load = Arc::new(load.clone());
+    let task = |error: tokio::task::JoinError| ReplayError::Task(error.to_string());
+    let mut connecting = tokio::task::JoinSet::new();
     for connection in 0..load.connections {
-        let (target, load) = (target.clone(), load.clone());
-        tasks.spawn(async move { load_one(&target, &load, connection).await });
+        let target = target.clone();
+        connecting.spawn(async move {
+            let client = Client::connect(&target, &format!("load-{connection}")).await;
+            client.map(|client| (connection, client))
+        });
+    }
+    let mut clients = Vec::with_capacity(load.connections);
+    while let Some(connected) = connecting.join_next().await {
+        clients.push(connected.map_err(task)??);
+    }
+    let mut publishing = tokio::task::JoinSet::new();
+    // What connecting costs is another question, and in a short load it would be most of the answer.
+    let begun = Instant::now();
+    for (connection, mut client) in clients {
+        client.begin(begun);
+        let topic = topic(target, &load.devices[connection % load.devices.len()]);
+        let load = Arc::clone(&load);
+        publishing.spawn(async move { load_one(client, &topic, &load, connection).await });
     }
     let mut report = Report::default();
-    while let Some(ended) = tasks.join_next().await {
-        report.join(&ended.map_err(|error| ReplayError::Task(error.to_string()))??);
+    while let Some(ended) = publishing.join_next().await {
+        report.join(&ended.map_err(task)??);
     }
     Ok(report)
 }
 
-async fn load_one(target: &Target, load: &Load, connection: usize) -> Result<Report, ReplayError> {
-    let device = &load.devices[connection % load.devices.len()];
-    let topic = topic(target, device);
-    let mut client = Client::connect(target, &format!("load-{connection}")).await?;
+async fn load_one(
+    mut client: Client,
+    topic: &str,
+    load: &Load,
+    connection: usize,
+) -> Result<Report, ReplayError> {
     let mut payload = String::new();
     // Connections take turns, so that a paced load is even.
     let phase = |every: Duration| every.mul_f64(connection as f64 / load.connections as f64);
@@ -219,7 +239,7 @@ async fn load_one(target: &Target, load: &Load, connection: usize) -> Result<Rep
             &payload
         };
         client
-            .publish(&topic, body.as_bytes(), load.pack as u64)
+            .publish(topic, body.as_bytes(), load.pack as u64)
             .await?;
     }
     client.finish().await
