@@ -458,6 +458,22 @@ fn institutions(checks: &mut Checks, twin: &Twin) {
     });
 }
 
+/// Of areas that share a name the widest is meant; without boundaries, the rarest kind.
+fn search(checks: &mut Checks, twin: &Twin) {
+    checks.check("a district is the first that its name finds", || {
+        let districts = walk(twin, "districts", "", 30);
+        assert_eq!(districts.nodes.len(), 30);
+        let query =
+            "query($text: String!) { search(text: $text, first: 3) { matched twin { id } } }";
+        for district in &districts.nodes {
+            let answer = twin.graphql(query, json!({ "text": district["label"] }));
+            let first = &answer.data()["search"][0];
+            assert_eq!(first["matched"], "EXACT", "{}", answer.body);
+            assert_eq!(first["twin"]["id"], district["id"], "{}", answer.body);
+        }
+    });
+}
+
 fn doors(checks: &mut Checks, twin: &Twin) {
     checks.check("every answer says of which instant it speaks", || {
         let answer = twin.graphql("{ position provinces { totalCount } }", json!({}));
@@ -531,6 +547,7 @@ fn the_nation_can_be_asked() {
     places(&mut checks, &twin);
     relations(&mut checks, &twin);
     institutions(&mut checks, &twin);
+    search(&mut checks, &twin);
     doors(&mut checks, &twin);
 
     let position = twin.graphql("{ position }", json!({})).position();
@@ -571,6 +588,7 @@ fn without_data_the_small_facts_stand() {
             answer.body
         );
     });
+    search(&mut checks, &twin);
     checks.check("it says that data is missing and where to get it", || {
         let log = twin.log();
         assert!(log.contains("datasets.toml"), "{log}");

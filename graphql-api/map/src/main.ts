@@ -107,10 +107,7 @@ class Page {
       this.#draw();
       this.#writeHash();
     });
-    new Search(get<HTMLInputElement>("search"), get("found"), {
-      label: (name) => this.#label(name),
-      count: (name) => this.#model.classes.find((of) => of.name === name)?.count ?? 0,
-    }, (twin) => void this.select(twin.id, [], true));
+    new Search(get<HTMLInputElement>("search"), get("found"), (name) => this.#label(name), (twin) => void this.select(twin.id, [], true));
     this.#listen();
     if (link.color) void this.#legend.choose(link.color.of, link.color.by);
     if (link.twin) void this.select(link.twin, [], link.place === null);

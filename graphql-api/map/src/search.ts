@@ -8,17 +8,6 @@ import { marked } from "./text";
 const PATIENCE = 120;
 const SHOWN = 12;
 
-/** What matches as well and is called the same: of which there are fewer comes first, a district before a village. */
-export function byImportance(found: { twin: Named; matched: string }[], count: (name: string) => number): Named[] {
-  let group = 0;
-  const grouped = found.map((entry, i) => {
-    const before = found[i - 1];
-    if (before && (before.matched !== entry.matched || before.twin.label !== entry.twin.label)) group += 1;
-    return { twin: entry.twin, group };
-  });
-  return grouped.toSorted((a, b) => a.group - b.group || count(a.twin.class) - count(b.twin.class)).map(({ twin }) => twin);
-}
-
 export class Search {
   #list: HTMLElement;
   #found: Named[] = [];
@@ -28,7 +17,7 @@ export class Search {
 
   constructor(
     readonly input: HTMLInputElement, list: HTMLElement,
-    readonly classes: { label(name: string): string; count(name: string): number }, readonly choose: (twin: Named) => void,
+    readonly label: (name: string) => string, readonly choose: (twin: Named) => void,
   ) {
     this.#list = list;
     input.addEventListener("input", () => this.#typed());
@@ -63,7 +52,7 @@ export class Search {
     try {
       const found = await search(text, SHOWN, asking.signal);
       if (asking.signal.aborted) return;
-      this.#found = byImportance(found, (name) => this.classes.count(name));
+      this.#found = found.map(({ twin }) => twin);
       this.#show(text);
     } catch (error) {
       if (asking.signal.aborted) return;
@@ -81,7 +70,7 @@ export class Search {
         id: `found-${i}`, role: "option", "aria-selected": "false",
         // Before the box loses the focus, and with it the list.
         on: { pointerdown: (event) => { event.preventDefault(); this.#pick(i); } },
-      }, h("span", { class: "what" }, ...parts), h("span", { class: "class" }, this.classes.label(twin.class)),
+      }, h("span", { class: "what" }, ...parts), h("span", { class: "class" }, this.label(twin.class)),
       h("small", { class: "id" }, twin.label ? twin.id : ""));
     };
     if (this.#found.length) fill(this.#list, ...this.#found.map(option));

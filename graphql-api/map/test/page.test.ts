@@ -6,7 +6,6 @@ import { Gatherer, type Batch, type Change } from "../src/live";
 import { unitSign, words, type ClassModel, type Model } from "../src/model";
 import { namesOf } from "../src/names";
 import { ago } from "../src/panel";
-import { byImportance } from "../src/search";
 import { layersOf, styleOf } from "../src/style";
 import { marked } from "../src/text";
 
@@ -95,13 +94,6 @@ test("what was looked for is marked, whatever its case and marks", () => {
   assert.deepEqual(marked("École Gatare", "ecole"), [["École", true], [" Gatare", false]]);
   assert.deepEqual(marked("Muhima Health Centre", "cen muh").filter(([, hit]) => hit).map(([part]) => part), ["Muh", "Cen"]);
   assert.deepEqual(marked("Kigali", "x"), [["Kigali", false]]);
-});
-
-test("of what is called the same, that of which there are fewer comes first", () => {
-  const twin = (id: string, label: string, matched = "EXACT") => ({ twin: { id, label, class: id.split(":")[0] ?? "" }, matched });
-  const counts: Record<string, number> = { Village: 14_814, District: 30, Sector: 416 };
-  const found = [twin("Sector:1", "Gatare"), twin("Village:1", "Gatare"), twin("District:1", "Gatare"), twin("District:2", "Gatare A", "PREFIX")];
-  assert.deepEqual(byImportance(found, (name) => counts[name] ?? 0).map(({ id }) => id), ["District:1", "Sector:1", "Village:1", "District:2"]);
 });
 
 test("an area that tiles cut has one name, at the centre of all its pieces", () => {

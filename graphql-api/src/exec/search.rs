@@ -3,9 +3,14 @@
 //! # Invariants
 //! - Every twin of the class is looked at, so nothing that matches is missed, and the best `first`
 //!   are kept, so memory is bounded by the page.
-//! - The order is total: how it matches, then the label as it is written, then the id.
+//! - The order is total: how it matches, then how much ground it covers, then of how many its kind is,
+//!   then the label as it is written, then the id. So a district stands before the villages that are
+//!   called like it, and a hospital before health posts, whatever the classes are.
 //! - Text and labels are compared folded: without case and without the marks of Latin letters.
 //!   Whatever is not Latin is compared as it is written, in lower case.
+
+use std::cmp::Reverse;
+use std::hint::black_box;
 
 use ontology::ClassId;
 use twin_core::{TwinRef, ValueRef, View};
@@ -17,6 +22,12 @@ use super::select::Merged;
 use crate::api::Api;
 use crate::error::Fault;
 use crate::limits::{MAX_PAGE, MAX_SEARCH_BYTES, MAX_SEARCH_WORDS};
+
+/// Twins whose texts are fetched at a time. Names and ids lie all over memory: asked for one after the
+/// other each is waited for, asked for together they come together.
+const AT_A_TIME: usize = 64;
+/// Metres of a degree of latitude, near enough to say which area is larger.
+const DEGREE: f64 = 111_195.0;
 
 /// `first` where the query says nothing.
 pub(crate) const DEFAULT_FOUND: usize = 20;
@@ -179,10 +190,39 @@ impl Sought {
     }
 }
 
+/// A twin that is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Looked<'v> {
+    twin: TwinRef,
+    label: Option<&'v str>,
+    id: &'v str,
+}
+
+impl Looked<'_> {
+    fn matched(&self, text: &Sought) -> Option<Matched> {
+        match self.label.and_then(|label| text.in_label(label)) {
+            // An id is only better where it is the whole text.
+            Some(_) if text.is(self.id) => Some(Matched::Exact),
+            None => text.in_id(self.id),
+            matched => matched,
+        }
+    }
+
+    /// First bytes of its texts, which brings them near.
+    fn touch(&self) -> u8 {
+        let first = |text: &str| text.as_bytes().first().copied().unwrap_or_default();
+        first(self.id) ^ self.label.map_or(0, first)
+    }
+}
+
 /// A twin that was found, with what decides about its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Found<'v> {
     matched: Matched,
+    /// Square metres of the box around an area; what is none has none.
+    ground: Reverse<u64>,
+    /// How many twins of its class there are, subclasses included.
+    alike: usize,
     /// Its label; what has none comes after what has.
     label: (bool, &'v str),
     id: &'v str,
@@ -199,39 +239,57 @@ pub(crate) fn search(
     let mut best = Vec::new();
     // The worst that can still be among the first.
     let mut worst: Option<Found<'_>> = None;
+    let mut looked = Vec::with_capacity(AT_A_TIME);
     for class in &plan.classes {
         let label_column = api.label(*class);
-        for twin in view.of_class(*class) {
-            if !clock.tick() {
+        let alike = view.count(*class);
+        // Points cover nothing, so where there is nothing else nobody is asked for its shape.
+        let has_shapes = view.located(*class).shapes > 0;
+        let mut twins = view.of_class(*class);
+        loop {
+            let some = twins.by_ref().take(AT_A_TIME);
+            looked.clear();
+            looked.extend(some.map(|twin| Looked {
+                twin,
+                label: label_column.and_then(|column| match view.value_ref(twin, column) {
+                    Some(ValueRef::Text(label)) => Some(label),
+                    _ => None,
+                }),
+                id: view.id(twin).as_str(),
+            }));
+            if looked.is_empty() || !clock.tick() {
                 break;
             }
-            let label = label_column.and_then(|column| match view.value_ref(twin, column) {
-                Some(ValueRef::Text(label)) => Some(label),
-                _ => None,
-            });
-            let by_label = label.and_then(|label| plan.text.in_label(label));
-            let id = view.id(twin).as_str();
-            let matched = match by_label {
-                // An id is only better where it is the whole text.
-                Some(_) if plan.text.is(id) => Some(Matched::Exact),
-                Some(matched) => Some(matched),
-                None => plan.text.in_id(id),
-            };
-            let Some(matched) = matched else { continue };
-            let found = Found {
-                matched,
-                label: (label.is_none(), label.unwrap_or_default()),
-                id,
-                twin,
-            };
-            if worst.is_some_and(|worst| found > worst) {
-                continue;
-            }
-            best.push(found);
-            if best.len() >= 2 * (plan.first + 1) {
-                best.select_nth_unstable(plan.first);
-                best.truncate(plan.first + 1);
-                worst = best.last().copied();
+            black_box(looked.iter().fold(0, |all, one| all ^ one.touch()));
+            for one in &looked {
+                let Some(matched) = one.matched(&plan.text) else {
+                    continue;
+                };
+                if worst.is_some_and(|worst| matched > worst.matched) {
+                    continue;
+                }
+                let ground = if has_shapes {
+                    covered(view, one.twin)
+                } else {
+                    0
+                };
+                let found = Found {
+                    matched,
+                    ground: Reverse(ground),
+                    alike,
+                    label: (one.label.is_none(), one.label.unwrap_or_default()),
+                    id: one.id,
+                    twin: one.twin,
+                };
+                if worst.is_some_and(|worst| found > worst) {
+                    continue;
+                }
+                best.push(found);
+                if best.len() >= 2 * (plan.first + 1) {
+                    best.select_nth_unstable(plan.first);
+                    best.truncate(plan.first + 1);
+                    worst = best.last().copied();
+                }
             }
         }
     }
@@ -240,6 +298,17 @@ pub(crate) fn search(
     best.truncate(plan.first);
     let found = best.into_iter().map(|found| (found.twin, found.matched));
     Ok(found.collect())
+}
+
+/// Square metres of the box around a twin that is an area. The area itself would take a look at each of
+/// its vertices, and says hardly more about which of two of one name people mean.
+fn covered(view: &View, twin: TwinRef) -> u64 {
+    let Some(shape) = view.shape(twin).filter(|shape| shape.is_area()) else {
+        return 0;
+    };
+    let bounds = shape.bounds();
+    let narrowed = f64::midpoint(bounds.south, bounds.north).to_radians().cos();
+    (bounds.width() * bounds.height() * narrowed * DEGREE * DEGREE) as u64
 }
 
 /// Where a folded part begins in a text, which is folded or ASCII of any case.

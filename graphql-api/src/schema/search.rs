@@ -33,7 +33,8 @@ pub(super) fn field() -> Field {
     super::field("search", TypeRef::named_nn_list_nn("Found"))
         .description(
             "Twins whose label or id has a text in it, whatever its case and the marks on its \
-             letters: best match first, then by label, then by id.",
+             letters: best match first; of equal ones the area with the largest box around it, then \
+             those of the class of which there are fewest, then by label, then by id.",
         )
         .argument(input(
             "text",

@@ -1,8 +1,9 @@
 //! `search`: twins by what people call them.
 
 use serde_json::{Value as Json, json};
+use twin_core::Operation;
 
-use crate::world::{World, area, clinic};
+use crate::world::{World, area, clinic, put};
 
 /// Ids and how each matched.
 async fn found(world: &World, arguments: &str) -> Vec<(String, String)> {
@@ -40,11 +41,11 @@ async fn named() -> World {
 #[tokio::test]
 async fn twins_are_found_by_name_best_match_first() {
     let world = named().await;
-    // Among the same, by label as it is written, then by id.
+    // Among the same, areas before others, then by label as it is written, then by id.
     let all = [
-        ("c:9", "EXACT"),
         ("v:11", "EXACT"),
         ("v:2", "EXACT"),
+        ("c:9", "EXACT"),
         ("v:10", "PREFIX"),
         ("v:12", "WORDS"),
         ("v:14", "WORDS"),
@@ -59,12 +60,65 @@ async fn twins_are_found_by_name_best_match_first() {
     assert_eq!(first, pairs(&all[..3]));
     assert!(found(&world, "text: \"gatare\", first: 0").await.is_empty());
     let clinics = found(&world, "text: \"gatare\", class: \"Clinic\"").await;
-    assert_eq!(clinics, pairs(&[all[0], all[7]]));
+    assert_eq!(clinics, pairs(&[all[2], all[7]]));
     let areas = found(&world, "text: \"hills gat\", class: \"Area\"").await;
     assert_eq!(areas, pairs(&[("v:10", "WORDS")]));
     let by_id = found(&world, "text: \"V:13\"").await;
     assert_eq!(by_id, pairs(&[("v:13", "EXACT")]));
     assert!(found(&world, "text: \"nowhere\"").await.is_empty());
+}
+
+/// Whoever types a name that a district shares with its villages means the district first, whatever
+/// the classes and ids are.
+#[tokio::test]
+async fn of_equal_matches_the_larger_area_comes_first() {
+    let world = World::empty().await;
+    let place = |id, name, bounds| area(id, "Area", name, 1, bounds);
+    world
+        .commit(vec![
+            area("a:village", "Village", "Kivu", 1, [29.0, -2.1, 29.1, -2.0]),
+            place("z:district", "Kivu", [29.0, -3.0, 30.0, -2.0]),
+            // A degree of longitude is shorter away from the equator.
+            place("b:north", "Kivu", [29.0, 59.0, 30.0, 60.0]),
+            // A better match is not beaten by size.
+            place("c:lake", "Kivu lake", [28.0, -4.0, 30.0, -1.0]),
+            place("d:bay", "Kivu bay", [28.5, -2.6, 28.6, -2.5]),
+            clinic("a:clinic", json!({"name": "Kivu"}), 29.5, -2.5),
+            clinic("b:clinic", json!({"name": "Kivu alley"}), 29.5, -2.5),
+        ])
+        .await;
+    let all = [
+        ("z:district", "EXACT"),
+        ("b:north", "EXACT"),
+        ("a:village", "EXACT"),
+        ("a:clinic", "EXACT"),
+        ("c:lake", "PREFIX"),
+        ("d:bay", "PREFIX"),
+        ("b:clinic", "PREFIX"),
+    ];
+    assert_eq!(found(&world, "text: \"kivu\"").await, pairs(&all));
+    for first in 1..all.len() {
+        let some = found(&world, &format!("text: \"kivu\", first: {first}")).await;
+        assert_eq!(some, pairs(&all[..first]));
+    }
+}
+
+/// Where nobody has an outline, as in the small facts, hospitals still come before health posts.
+#[tokio::test]
+async fn of_equal_matches_without_an_area_the_rarer_kind_comes_first() {
+    let world = World::empty().await;
+    let station = |id, name| Operation::Upsert(put(id, "Station", json!({ "name": name }), None));
+    world
+        .commit(vec![
+            clinic("a:1", json!({"name": "Kivu"}), 29.5, -2.5),
+            clinic("a:2", json!({"name": "Kivu"}), 29.6, -2.5),
+            clinic("a:3", json!({"name": "Rusizi"}), 29.7, -2.5),
+            station("b:1", "Kivu"),
+            station("b:2", "Nyabarongo"),
+        ])
+        .await;
+    let all = [("b:1", "EXACT"), ("a:1", "EXACT"), ("a:2", "EXACT")];
+    assert_eq!(found(&world, "text: \"kivu\"").await, pairs(&all));
 }
 
 #[tokio::test]

@@ -64,6 +64,18 @@ pub(crate) static NEAREST_MILLION: Figure = figure(
     Unit::Seconds,
     Some(20.0 * MICRO),
 );
+pub(crate) static SEARCH_MILLION: Figure = figure(
+    "search-million",
+    "search among 1 M names, few found",
+    Unit::Seconds,
+    Some(100.0 * MILLI),
+);
+pub(crate) static SEARCH_ALL: Figure = figure(
+    "search-all",
+    "the same, all of them found",
+    Unit::Seconds,
+    None,
+);
 pub(crate) static TILE_MILLION: Figure = figure(
     "tiles-million",
     "tile of zoom 6, 1 M points by cell",
@@ -280,10 +292,12 @@ pub(crate) static YEAR_BACK: Figure =
 pub(crate) static YEAR_MEMORY: Figure = figure("year-memory", "most memory", Unit::Bytes, None);
 
 /// All figures, in the order of printing.
-pub(crate) static ALL: [&Figure; 46] = [
+pub(crate) static ALL: [&Figure; 48] = [
     &MEMORY,
     &RADIUS_MILLION,
     &NEAREST_MILLION,
+    &SEARCH_MILLION,
+    &SEARCH_ALL,
     &TILE_MILLION,
     &TILE_BUILDINGS,
     &TILE_RATE,

@@ -18,6 +18,7 @@ mod points;
 mod queries;
 mod readings;
 mod rwanda;
+mod search;
 mod stage;
 mod synthetic;
 mod tiles;
@@ -150,6 +151,7 @@ async fn measure(bench: &Bench) -> Result<(), Failure> {
     // Memory first: later, freed pages would be used again and growth would look smaller.
     let memory = bulk::memory(bench).await?;
     points::million(bench).await?;
+    search::million(bench).await?;
     tiles::all(bench).await?;
     if bench.wants_any(&Stage::FIGURES) {
         let mut stage = Stage::open(bench).await?;

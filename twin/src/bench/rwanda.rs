@@ -77,7 +77,12 @@ async fn load(
     peer: &Arc<Peer>,
     set: &str,
 ) -> Result<String, Failure> {
-    let mapping = import::mapping(&nation.config, &nation.ontology, set, None)?;
+    let mapping = import::mapping(
+        &nation.config,
+        &nation.ontology,
+        set,
+        import::Given::default(),
+    )?;
     let begun = Instant::now();
     let report = import::set(nation, mapping).await?;
     let ours = begun.elapsed().as_secs_f64();
