@@ -4,7 +4,7 @@
 #   console  GraphiQL, which the twin serves itself (graphql-api/console)
 #   map      the map, bundled from graphql-api/map
 #   test     mosquitto_pub, openssl, chromium, a Python venv (requirements.txt), and under Node (tests/node)
-#            graphql-ws, mqtt.js and playwright-core
+#            graphql-ws, mqtt.js, gltf-validator and playwright-core
 #   lint     cargo-deny
 # Debian packages come through apt; the rest lies under the cache folder, named by the hash of
 # what asked for it, so another version never meets the old one. Done is quick and says nothing.
@@ -107,7 +107,7 @@ for what in "$@"; do
       python_packages
       if [ ! -d "$node_peers" ]; then
         have node && have npm || die "node or npm is missing: install Node 20 or newer with npm (https://nodejs.org)"
-        say "fetching graphql-ws, mqtt.js and playwright-core, clients of the tests"
+        say "fetching graphql-ws, mqtt.js, gltf-validator and playwright-core, clients of the tests"
         into "$node_peers" "the npm registry" npm_from tests/node
       fi ;;
     lint)

@@ -107,6 +107,18 @@ impl Fault {
         }
     }
 
+    /// An argument of an address that is none of `known`.
+    pub(crate) fn argument(name: &str, known: &[&str]) -> Self {
+        /// What addresses may ask one day, as the contract says.
+        const NOT_YET: [&str; 2] = ["branch", "at"];
+        if NOT_YET.contains(&name) {
+            return Self::invalid(format!(
+                "`{name}` is not offered yet: the answer is the twin as it is now"
+            ));
+        }
+        Self::unknown("argument", name, known.iter().copied())
+    }
+
     pub(crate) fn at(mut self, pos: Pos) -> Self {
         if self.locations.is_empty() {
             self.locations.push((pos.line, pos.column));

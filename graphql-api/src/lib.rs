@@ -5,6 +5,7 @@
 //! /bulk ─────────► guard ─► lines ─► commits ─► a result for each line
 //! /log ──────────► guard ─► follow, line by line
 //! /tiles ────────► guard ─► layer, tile ─► one View ─► a vector tile
+//! /models ───────► guard ─► one twin's solid ─► binary glTF
 //! /graphql/ws ───►                                      ├───► mutation: commit, record
 //!                                                       └───► subscription: follow, event by event
 //! ```
@@ -25,7 +26,9 @@ mod frame;
 mod http;
 pub mod limits;
 mod log;
+mod mend;
 mod metrics;
+mod models;
 mod schema;
 mod service;
 #[cfg(test)]

@@ -512,7 +512,7 @@ pub(crate) async fn closes(closing: &mut watch::Receiver<bool>) {
     drop(closing.wait_for(|closing| *closing).await);
 }
 
-pub(crate) fn ended_badly(error: &tokio::task::JoinError) -> Fault {
+pub(crate) fn ended_badly(error: &dyn std::error::Error) -> Fault {
     tracing::error!(%error, "an answer ended badly");
     Fault::new(Code::Internal, "the answer ended badly; the log says more")
 }

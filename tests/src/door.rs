@@ -146,6 +146,19 @@ impl Fetched {
         let header = self.headers.iter().find(|(other, _)| other == name);
         header.map_or("", |(_, value)| value)
     }
+
+    /// The first error's code and message, of an answer that must have one.
+    #[track_caller]
+    pub fn error(&self) -> (String, String) {
+        let body = serde_json::from_slice(&self.bytes);
+        let body = body.unwrap_or_else(|error| panic!("{}, no JSON: {error}", self.status));
+        let answer = Answer {
+            status: self.status,
+            body,
+        };
+        let (code, message) = answer.error();
+        (code.to_owned(), message.to_owned())
+    }
 }
 
 fn agent() -> ureq::Agent {

@@ -2,21 +2,40 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Finished, Start, Twin};
 
 /// Imports sets in order into the twin of a folder, or tries to; answers the lines that it wrote.
 #[track_caller]
 pub fn import(sets: &[&str], data: &Path, dir: &Path, dry_run: bool) -> (Finished, Vec<Value>) {
-    let mut start = Start::bare("import").arg("--json");
-    for set in sets {
-        start = start.arg(set);
-    }
+    let mut start = importing(sets).data(data);
     if dry_run {
         start = start.arg("--dry-run");
     }
-    let done = start.data(data).dir(dir).finished();
+    told(start.dir(dir))
+}
+
+/// Imports sets in order from one file, with more arguments, as [`import`] does from source data.
+#[track_caller]
+pub fn import_file(
+    sets: &[&str],
+    file: &Path,
+    dir: &Path,
+    more: &[&str],
+) -> (Finished, Vec<Value>) {
+    let start = importing(sets).arg("--file").arg(file);
+    told(more.iter().fold(start, Start::arg).dir(dir))
+}
+
+fn importing(sets: &[&str]) -> Start {
+    let start = Start::bare("import").arg("--json");
+    sets.iter().fold(start, Start::arg)
+}
+
+#[track_caller]
+fn told(start: Start) -> (Finished, Vec<Value>) {
+    let done = start.finished();
     let lines = done.out.lines().map(serde_json::from_str);
     let lines: Result<Vec<Value>, _> = lines.collect();
     let lines = lines.unwrap_or_else(|error| panic!("{error}: {}\n{}", done.out, done.err));
@@ -56,6 +75,15 @@ pub fn unchanged(reports: &[Value]) {
             report["set"]
         );
     }
+}
+
+/// How many twins a list of the API has.
+#[track_caller]
+pub fn total(twin: &Twin, list: &str) -> u64 {
+    let query = format!("{{ {list}(first: 1) {{ totalCount }} }}");
+    let answer = twin.graphql(&query, json!({}));
+    let number = answer.data()[list]["totalCount"].as_u64();
+    number.unwrap_or_else(|| panic!("no number: {}", answer.body))
 }
 
 /// The number that a query of SurrealQL answers with.

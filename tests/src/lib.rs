@@ -30,7 +30,7 @@ pub use checks::Checks;
 pub use disk::{Cut, Disk, Fault, Site, Trouble};
 pub use door::{Answer, Fetched, Rows, ask, rows, strings};
 pub use foreign::{Finished, Foreign, agrees, node, oracle, publisher, subscriber, until};
-pub use imported::{counted, import, kinds, says, unchanged};
+pub use imported::{counted, import, import_file, kinds, says, total, unchanged};
 pub use light::{Device, Subscription};
 pub use process::{
     Refusal, Start, Twin, data, register_stations, register_stations_by, root, station,

@@ -4,15 +4,14 @@
 //! - A town that is written here needs no source data; real extracts are tried where there are some.
 //! - Every object of a file is a twin, or passed over by every rule, or in the report with its reason.
 #![expect(
-    clippy::panic,
     clippy::unwrap_used,
     reason = "helpers of tests stop the test; a figure that the log of a test run keeps"
 )]
 
-use std::{fs, path::Path};
+use std::fs;
 
 use serde_json::{Value, json};
-use tests::{Checks, Finished, Start, Twin, agrees, data, oracle};
+use tests::{Checks, Start, agrees, data, import_file, oracle, total};
 
 const SETS: [&str; 5] = [
     "osm-buildings",
@@ -51,19 +50,6 @@ const TOWN: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 </osm>
 "#;
 
-#[track_caller]
-fn import(file: &Path, dir: &Path) -> (Finished, Vec<Value>) {
-    let mut start = Start::bare("import").arg("--json").arg("--file").arg(file);
-    for set in SETS {
-        start = start.arg(set);
-    }
-    let done = start.dir(dir).finished();
-    let lines = done.out.lines().map(serde_json::from_str);
-    let lines: Result<Vec<Value>, _> = lines.collect();
-    let lines = lines.unwrap_or_else(|error| panic!("{error}: {}\n{}", done.out, done.err));
-    (done, lines)
-}
-
 fn count(report: &Value, key: &str) -> u64 {
     report[key].as_u64().unwrap_or_default()
 }
@@ -80,19 +66,12 @@ fn adds_up(report: &Value) {
     assert!(told >= count(report, "read"), "{report}");
 }
 
-#[track_caller]
-fn total(twin: &Twin, list: &str) -> u64 {
-    let query = format!("{{ {list}(first: 1) {{ totalCount }} }}");
-    let answer = twin.graphql(&query, json!({}));
-    answer.data()[list]["totalCount"].as_u64().unwrap()
-}
-
 #[test]
 fn a_town_is_imported_once_and_says_what_lies_beyond_its_edge() {
     let folder = tempfile::tempdir().unwrap();
     let (file, dir) = (folder.path().join("town.osm"), folder.path().join("twin"));
     fs::write(&file, TOWN).unwrap();
-    let (done, reports) = import(&file, &dir);
+    let (done, reports) = import_file(&SETS, &file, &dir, &[]);
     assert_eq!(done.code, REFUSED, "{}", done.err);
     reports.iter().for_each(adds_up);
     let mut checks = Checks::new();
@@ -154,7 +133,7 @@ fn a_town_is_imported_once_and_says_what_lies_beyond_its_edge() {
     let position = twin.position().to_owned();
     drop(twin);
     checks.check("the same file again changes nothing", || {
-        let (again, reports) = import(&file, &dir);
+        let (again, reports) = import_file(&SETS, &file, &dir, &[]);
         assert_eq!(again.code, REFUSED, "{}", again.err);
         for report in &reports {
             assert_eq!(report["changes"], 0, "{report}");
@@ -173,7 +152,7 @@ fn a_file_that_is_not_named_or_not_there_is_asked_for() {
     assert_eq!(unnamed.code, Some(2), "{}", unnamed.err);
     assert!(unnamed.err.contains("--file PATH"), "{}", unnamed.err);
     let missing = folder.path().join("none.osm.pbf");
-    let (done, _) = import(&missing, &dir);
+    let (done, _) = import_file(&SETS, &missing, &dir, &[]);
     assert_eq!(done.code, Some(1), "{}", done.err);
     assert!(done.err.contains("none.osm.pbf"), "{}", done.err);
     let city = Start::bare("demo")
@@ -204,7 +183,7 @@ fn a_real_city_is_what_osmium_makes_of_it() {
             data.join("world/osm").join(file),
             folder.path().join("twin"),
         );
-        let (done, reports) = import(&file, &dir);
+        let (done, reports) = import_file(&SETS, &file, &dir, &[]);
         assert!([Some(0), REFUSED].contains(&done.code), "{}", done.err);
         for report in &reports {
             println!(
@@ -232,7 +211,7 @@ fn a_real_city_is_what_osmium_makes_of_it() {
         let position = twin.position().to_owned();
         drop(twin);
         checks.check("a city that comes again changes nothing", || {
-            let (_, again) = import(&file, &dir);
+            let (_, again) = import_file(&SETS, &file, &dir, &[]);
             for report in &again {
                 assert_eq!(report["changes"], 0, "{report}");
             }
@@ -243,10 +222,8 @@ fn a_real_city_is_what_osmium_makes_of_it() {
     checks.check("a file that is cut off imports nothing", || {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("twin");
-        let (done, reports) = import(
-            &data.join("world/broken/monaco_truncated_at_200000.osm.pbf"),
-            &dir,
-        );
+        let file = data.join("world/broken/monaco_truncated_at_200000.osm.pbf");
+        let (done, reports) = import_file(&SETS, &file, &dir, &[]);
         assert_eq!(done.code, Some(1), "{}", done.err);
         assert!(
             done.err.contains("cut off") && reports.is_empty(),

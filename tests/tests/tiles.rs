@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Checks, Fetched, Start, Twin, agrees, data, node, oracle};
+use tests::{Checks, Start, Twin, agrees, data, node, oracle};
 
 /// How long a peer may take to read its tiles.
 const READ_WITHIN: Duration = Duration::from_mins(10);
@@ -59,14 +59,6 @@ fn put(twin: &Twin, beds: u32) {
         "geometry": {"type": "Point", "coordinates": [HERE.0, HERE.1]},
     });
     twin.graphql(query, json!({ "input": input })).data();
-}
-
-#[track_caller]
-fn message(fetched: &Fetched) -> (String, String) {
-    let body: Value = serde_json::from_slice(&fetched.bytes).unwrap();
-    let error = &body["errors"][0];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    (text(&error["extensions"]["code"]), text(&error["message"]))
 }
 
 fn fresh(checks: &mut Checks, twin: &Twin) {
@@ -173,7 +165,7 @@ fn refusals(checks: &mut Checks, twin: &Twin) {
             ),
         ] {
             let fetched = twin.fetch(&path, &[]);
-            let (found, message) = message(&fetched);
+            let (found, message) = fetched.error();
             assert_eq!(
                 (fetched.status, &*found),
                 (status, code),

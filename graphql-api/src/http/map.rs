@@ -145,7 +145,7 @@ impl Look {
 }
 
 fn square_degrees(around: Bounds) -> f64 {
-    (around.east - around.west) * (around.north - around.south)
+    around.width() * around.height()
 }
 
 fn describe(view: &View, attribution: &[String]) -> Json {

@@ -9,8 +9,10 @@ mod console;
 mod graphql;
 mod guard;
 mod health;
+mod kept;
 mod log;
 mod map;
+mod models;
 mod page;
 mod socket;
 mod tiles;
@@ -58,6 +60,7 @@ pub fn router_with(service: Service, others: Router) -> Router {
         .route("/map/model.json", get(map::model))
         .route("/map/{file}", get(map::asset))
         .route("/surql", post(graphql::surql))
+        .route("/models/{file}", get(models::model))
         .route("/tiles/{layer}/{z}/{x}/{file}", get(tiles::tile))
         .route("/tiles/{file}", get(tiles::layer))
         .route("/tiles.json", get(tiles::layers))

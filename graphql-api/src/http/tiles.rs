@@ -7,14 +7,13 @@
 //!   layer's class or subclasses changed.
 //! - A tile on which nothing is, is answered 200 with no bytes, which is a vector tile too.
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, HeaderName, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::guard::refused;
+use super::kept::{ASK_AGAIN, Pairs, Tag, arguments, only, refusal};
 use super::page::{escaped, not_found};
-use crate::error::{Code, Fault};
+use crate::error::Fault;
 use crate::limits::MAX_TILE_ZOOM;
 use crate::service::{Room, Service, ended_badly};
 use crate::tiles::{self, Asked, Layer, RULES, Theme, Tile};
@@ -22,11 +21,6 @@ use crate::tiles::{self, Asked, Layer, RULES, Theme, Tile};
 const MVT: &str = "application/vnd.mapbox-vector-tile";
 /// How many twins a tile leaves out.
 const DROPPED: HeaderName = HeaderName::from_static("twin-tile-dropped");
-/// Kept, but asked about each time.
-const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
-
-/// Arguments of an address.
-type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// A tile.
 pub(super) async fn tile(
@@ -51,22 +45,16 @@ pub(super) async fn tile(
         }
     };
     let view = service.inner.twin.view();
-    // Weak, because it may be sent compressed or not.
-    let tag = format!("W/\"{}.{RULES}\"", view.changed(layer.class));
-    let known = headers.get(header::IF_NONE_MATCH);
-    if known.is_some_and(|known| names(known, &tag)) {
+    let tag = Tag::new(&view.changed(layer.class), RULES);
+    if let Some(same) = tag.same(&headers) {
         service.inner.metrics.tile(None, None);
-        let headers = [(header::CACHE_CONTROL, ASK_AGAIN)];
-        return (StatusCode::NOT_MODIFIED, headers, [(header::ETAG, tag)]).into_response();
+        return same;
     }
     match service.draw(view, layer, tile, Some(room)).await {
         Ok(drawn) => {
-            let fixed = [
-                (header::CONTENT_TYPE, HeaderValue::from_static(MVT)),
-                (header::CACHE_CONTROL, ASK_AGAIN),
-                (DROPPED, drawn.dropped.into()),
-            ];
-            (fixed, [(header::ETAG, tag)], drawn.bytes).into_response()
+            let mut answer = tag.answer(MVT, drawn.bytes);
+            answer.headers_mut().insert(DROPPED, drawn.dropped.into());
+            answer
         }
         Err(fault) => refusal(&fault),
     }
@@ -175,26 +163,6 @@ async fn said(
     }
 }
 
-fn arguments(pairs: Pairs) -> Result<Vec<(String, String)>, Fault> {
-    match pairs {
-        Ok(Query(pairs)) => Ok(pairs),
-        Err(rejection) => Err(Fault::invalid(rejection.body_text())),
-    }
-}
-
-/// Refuses arguments that are not among the known, or are there twice.
-fn only(pairs: &[(String, String)], known: &[&str]) -> Result<(), Fault> {
-    for (place, (name, _)) in pairs.iter().enumerate() {
-        if !known.contains(&name.as_str()) {
-            return Err(Fault::unknown("argument", name, known.iter().copied()));
-        }
-        if pairs[..place].iter().any(|(other, _)| other == name) {
-            return Err(Fault::invalid(format!("`{name}` is given twice")));
-        }
-    }
-    Ok(())
-}
-
 /// The tile of numbers as they stand in an address.
 fn numbered(z: &str, x: &str, y: &str) -> Result<Tile, Fault> {
     let zoom = z.parse::<u8>().ok().filter(|zoom| *zoom <= MAX_TILE_ZOOM);
@@ -224,16 +192,6 @@ fn shown(text: &str) -> String {
     text.chars().take(MOST).collect()
 }
 
-/// Whether a header names the tag, as strong or weak.
-fn names(header: &HeaderValue, tag: &str) -> bool {
-    let plain = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
-    let listed = header.to_str().unwrap_or("").split(',').map(str::trim);
-    let wanted = plain(tag);
-    listed
-        .into_iter()
-        .any(|other| other == "*" || plain(other) == wanted)
-}
-
 /// What addresses of this service begin with, as the client knows it. The guard let no other host
 /// through than this machine's, by name or number.
 fn base(uri: &Uri, headers: &HeaderMap) -> String {
@@ -242,15 +200,4 @@ fn base(uri: &Uri, headers: &HeaderMap) -> String {
         .and_then(|host| host.to_str().ok());
     let authority = uri.authority().map(axum::http::uri::Authority::as_str);
     format!("http://{}", authority.or(named).unwrap_or("localhost"))
-}
-
-fn refusal(fault: &Fault) -> Response {
-    let status = match fault.code {
-        Code::UnknownName | Code::NotFound => StatusCode::NOT_FOUND,
-        Code::Forbidden => StatusCode::FORBIDDEN,
-        Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
-        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::BAD_REQUEST,
-    };
-    refused(status, fault)
 }

@@ -11,7 +11,7 @@
 //! - A segment that two rings share is cut in the same points, whichever way each runs.
 
 use super::grid::Spot;
-use super::mend::At;
+use crate::mend::At;
 
 /// The square `low..=high` both ways.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::mend::{At, Polygon, Ring, area};
+use crate::mend::{At, Polygon, Ring, area};
 
 /// A feature that was read.
 #[derive(Clone, Debug, PartialEq)]

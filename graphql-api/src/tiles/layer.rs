@@ -22,8 +22,6 @@ const MAX_SAFE: u64 = (1 << 53) - 1;
 const HEIGHT: &str = "height";
 /// What the address of a tile may ask.
 const ARGUMENTS: [&str; 2] = ["attrs", "value"];
-/// What it may ask one day, as the contract says.
-const NOT_YET: [&str; 2] = ["branch", "at"];
 
 /// What the address of a tile asks, before it is known of which class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,12 +89,7 @@ impl Asked {
                         return Err(twice());
                     }
                 }
-                name if NOT_YET.contains(&name) => {
-                    return Err(Fault::invalid(format!(
-                        "`{name}` is not offered yet: tiles show the twin as it is now"
-                    )));
-                }
-                name => return Err(Fault::unknown("argument", name, ARGUMENTS)),
+                name => return Err(Fault::argument(name, &ARGUMENTS)),
             }
         }
         Ok(asked)

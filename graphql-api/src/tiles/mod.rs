@@ -29,7 +29,6 @@ mod decode;
 mod grid;
 mod layer;
 mod line;
-mod mend;
 mod mvt;
 mod offer;
 mod style;
@@ -46,7 +45,6 @@ use self::clip::{Square, Wide};
 pub(crate) use self::grid::Tile;
 use self::grid::{BUFFER, EXTENT, Grid, Spot, holds};
 pub(crate) use self::layer::{Asked, Layer};
-use self::mend::{At, Ring};
 use self::mvt::{Kind, Tag, Writer};
 pub(crate) use self::offer::{layers, tile_json};
 pub(crate) use self::style::{Theme, style};
@@ -57,6 +55,7 @@ use crate::limits::{
     MAX_TILE_BYTES, MAX_TILE_CANDIDATES, MAX_TILE_FEATURES, MAX_TILE_POINTS, MAX_TILE_TIME,
     MAX_TILE_VERTICES,
 };
+use crate::mend::{self, At, Ring};
 
 /// Says of an `ETag` by which rules its tile was made; another number whenever they change.
 pub(crate) const RULES: u32 = 1;
@@ -146,15 +145,7 @@ impl Canvas<'_> {
             let looked_at = found.len().min(MAX_TILE_CANDIDATES);
             self.drawn.dropped += (MAX_TILE_CANDIDATES + 1 - looked_at) as u64;
         }
-        let size = |shape: &Shape| {
-            let Bounds {
-                west,
-                south,
-                east,
-                north,
-            } = shape.bounds();
-            (east - west) + (north - south)
-        };
+        let size = |shape: &Shape| shape.bounds().width() + shape.bounds().height();
         let sized = found.into_iter().filter_map(|twin| {
             let shape = view.shape(twin)?;
             Some((size(shape), twin, &**shape))

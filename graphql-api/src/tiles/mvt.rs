@@ -12,7 +12,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::grid::EXTENT;
-use super::mend::{At, Polygon};
+use crate::mend::{At, Polygon};
 
 // Fields of the messages, each with its wire type in the low bits.
 const TILE_LAYER: u8 = 3 << 3 | LENGTH;

@@ -38,7 +38,7 @@ fn on_map(bounds: &Bounds) -> [f64; 4] {
 
 /// The zoom at which a box is about as large as a tile.
 pub(super) fn zoom_of(bounds: &Bounds) -> f64 {
-    let across = (bounds.east - bounds.west).max(bounds.north - bounds.south);
+    let across = bounds.width().max(bounds.height());
     (360.0 / across.max(1e-9))
         .log2()
         .floor()

@@ -19,11 +19,11 @@ use super::clip::{Square, Wide};
 use super::decode::{self, Drawn as Read, Feature};
 use super::grid::{BUFFER, EXTENT, Grid, Spot, Tile};
 use super::layer::{Asked, Layer};
-use super::mend::{self, At, Ring};
 use super::{draw, feature_id, layers, style, tile_json};
 use crate::api::Api;
 use crate::error::Code;
 use crate::limits::MAX_TILE_POINTS;
+use crate::mend::{self, At, Ring};
 use crate::tiles::Theme;
 
 const MODEL: &str = r#"[

@@ -13,18 +13,44 @@ pub(crate) async fn send(world: &World, request: Request<Body>) -> Response<Body
     router(world.service.clone()).call(request).await.unwrap()
 }
 
-pub(crate) async fn text(response: Response<Body>) -> String {
-    let bytes = axum::body::to_bytes(response.into_body(), 16 << 20)
-        .await
-        .unwrap();
-    String::from_utf8(bytes.to_vec()).unwrap()
+pub(crate) async fn bytes(response: Response<Body>) -> Vec<u8> {
+    let bytes = axum::body::to_bytes(response.into_body(), 16 << 20).await;
+    bytes.unwrap().to_vec()
 }
 
-fn get(path: &str) -> Request<Body> {
+pub(crate) async fn text(response: Response<Body>) -> String {
+    String::from_utf8(bytes(response).await).unwrap()
+}
+
+pub(crate) fn header<'r>(response: &'r Response<Body>, name: &str) -> &'r str {
+    response.headers()[name].to_str().unwrap()
+}
+
+pub(crate) fn get(path: &str) -> Request<Body> {
     Request::get(path)
         .header("host", "localhost:4123")
         .body(Body::empty())
         .unwrap()
+}
+
+/// What [`get`] asks for, with one header more.
+pub(crate) fn get_with(path: &str, name: &'static str, value: &str) -> Request<Body> {
+    let mut request = get(path);
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+/// Each address is refused with its status, its code and a message that has its part.
+pub(crate) async fn refuses(world: &World, cases: &[(&str, u16, &str, &str)]) {
+    for &(path, status, code, part) in cases {
+        let answer = send(world, get(path)).await;
+        assert_eq!(answer.status(), status, "{path}");
+        let body: Value = serde_json::from_str(&text(answer).await).unwrap();
+        let error = &body["errors"][0];
+        assert_eq!(error["extensions"]["code"], code, "{path}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(part), "{path}: {message}");
+    }
 }
 
 /// What `/metrics` says.

@@ -11,6 +11,7 @@ mod http;
 mod letters;
 mod lists;
 mod log;
+mod models;
 mod mutations;
 mod queries;
 mod schema;

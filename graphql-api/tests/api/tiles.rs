@@ -1,32 +1,10 @@
 //! Tiles over HTTP: what is answered, what is kept, and what is refused.
 
-use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::http::{metrics, send, text};
+use crate::http::{bytes, get, get_with, header, metrics, refuses, send, text};
 use crate::world::{World, clinic};
-
-fn get(path: &str) -> Request<Body> {
-    with(path, "accept", "*/*")
-}
-
-fn with(path: &str, name: &str, value: &str) -> Request<Body> {
-    Request::get(path)
-        .header("host", "localhost:4123")
-        .header(name, value)
-        .body(Body::empty())
-        .unwrap()
-}
-
-async fn bytes(response: Response<Body>) -> Vec<u8> {
-    let bytes = axum::body::to_bytes(response.into_body(), 16 << 20).await;
-    bytes.unwrap().to_vec()
-}
-
-fn header<'r>(response: &'r Response<Body>, name: &str) -> &'r str {
-    response.headers()[name].to_str().unwrap()
-}
 
 #[tokio::test]
 async fn a_tile_is_kept_until_a_twin_of_its_class_changes() {
@@ -47,7 +25,7 @@ async fn a_tile_is_kept_until_a_twin_of_its_class_changes() {
     assert!(tile.windows(8).any(|part| part == b"Kigali A"));
     let same = send(
         &world,
-        with(path, "if-none-match", &format!("\"other\", {tag}")),
+        get_with(path, "if-none-match", &format!("\"other\", {tag}")),
     )
     .await;
     assert_eq!(same.status(), StatusCode::NOT_MODIFIED);
@@ -57,12 +35,12 @@ async fn a_tile_is_kept_until_a_twin_of_its_class_changes() {
     world
         .data("mutation { upsertVillage(input: {id: \"v:1\", population: 7}) { changes } }")
         .await;
-    let same = send(&world, with(path, "if-none-match", &tag)).await;
+    let same = send(&world, get_with(path, "if-none-match", &tag)).await;
     assert_eq!(same.status(), StatusCode::NOT_MODIFIED);
     world
         .commit(vec![clinic("c:1", json!({"name": "Kigali Z"}), 29.5, -2.0)])
         .await;
-    let other = send(&world, with(path, "if-none-match", &tag)).await;
+    let other = send(&world, get_with(path, "if-none-match", &tag)).await;
     assert_eq!(other.status(), StatusCode::OK);
     assert_ne!(header(&other, "etag"), tag);
     assert!(
@@ -79,7 +57,7 @@ async fn a_tile_of_nothing_is_no_bytes_and_a_wrong_address_is_told_why() {
     let empty = send(&world, get("/tiles/Clinic/8/0/0.mvt")).await;
     assert_eq!(empty.status(), StatusCode::OK);
     assert!(bytes(empty).await.is_empty());
-    for (path, status, code, part) in [
+    let cases = [
         (
             "/tiles/Clinik/8/0/0.mvt",
             404,
@@ -132,15 +110,8 @@ async fn a_tile_of_nothing_is_no_bytes_and_a_wrong_address_is_told_why() {
             "INVALID_INPUT",
             "twice",
         ),
-    ] {
-        let answer = send(&world, get(path)).await;
-        assert_eq!(answer.status(), status, "{path}");
-        let body: Value = serde_json::from_str(&text(answer).await).unwrap();
-        let error = &body["errors"][0];
-        assert_eq!(error["extensions"]["code"], code, "{path}");
-        let message = error["message"].as_str().unwrap();
-        assert!(message.contains(part), "{path}: {message}");
-    }
+    ];
+    refuses(&world, &cases).await;
     let other = send(&world, get("/tiles/Clinic/2/0/0.png")).await;
     assert_eq!(other.status(), StatusCode::NOT_FOUND);
     let metrics = metrics(&world).await;

@@ -59,6 +59,35 @@ pub(crate) fn polygons(rings: Vec<Ring>) -> Option<Vec<Polygon>> {
     Some(polygons)
 }
 
+/// Whether rings are a valid polygon as they are: an outer ring, then its holes. Vertices on a straight way do no
+/// harm.
+pub(crate) fn is_polygon(rings: &[Ring]) -> bool {
+    if rings.iter().any(|ring| turns_back(ring)) {
+        return false;
+    }
+    let mut tidied = rings.to_vec();
+    tidied.retain_mut(tidy);
+    let Some(outer) = tidied.first() else {
+        return false;
+    };
+    let outer = area(outer).abs();
+    tidied.len() == rings.len()
+        && tidied.iter().skip(1).all(|hole| area(hole).abs() < outer)
+        && is_sound(&tidied)
+        && nested(tidied).len() == 1
+}
+
+/// Whether a ring stands still or goes back on itself anywhere.
+fn turns_back(ring: &[At]) -> bool {
+    let after = around(ring).skip(1).chain(around(ring).take(1));
+    around(ring).zip(after).any(|((a, b), (_, c))| {
+        let way = |axis: usize| {
+            (i64::from(b[axis]) - i64::from(a[axis])) * (i64::from(c[axis]) - i64::from(b[axis]))
+        };
+        side(a, b, c) == 0 && way(0) + way(1) <= 0
+    })
+}
+
 /// The edges of a ring.
 fn around(ring: &[At]) -> impl Iterator<Item = Edge> + '_ {
     let next = ring.iter().cycle().skip(1);
