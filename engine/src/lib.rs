@@ -39,6 +39,11 @@ pub const STATEMENT_WITHIN: Duration = Duration::from_mins(10);
 /// commit must never wait for company.
 const GROUPED_COMMIT_WAIT_THRESHOLD: usize = 4096;
 
+/// How old a file may get before it is rewritten though nothing in it changed, so that what was deleted gives its
+/// room back at last. SurrealDB's hour would rewrite years of history every hour; what is dropped in bulk is
+/// compacted at once.
+const PERIODIC_COMPACTION: Duration = Duration::from_hours(24);
+
 /// How often, and how long each time, closing waits for what still runs.
 const CLOSE_WAITS: usize = 1_000;
 const CLOSE_WAIT: Duration = Duration::from_millis(5);
@@ -364,6 +369,10 @@ fn config(settings: &Settings) -> ConfigMap {
         .with_key_value(
             "rocksdb_grouped_commit_wait_threshold",
             GROUPED_COMMIT_WAIT_THRESHOLD.to_string(),
+        )
+        .with_key_value(
+            "rocksdb_periodic_compaction_seconds",
+            PERIODIC_COMPACTION.as_secs().to_string(),
         )
 }
 
