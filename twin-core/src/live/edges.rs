@@ -51,6 +51,11 @@ impl Edges {
     }
 
     pub(crate) fn insert(&mut self, source: TwinRef, target: TwinRef, values: Values) {
+        let values = if values.is_empty() {
+            Self::no_values()
+        } else {
+            values
+        };
         self.out.insert((source, target), values);
         self.into.insert((target, source));
     }
@@ -60,8 +65,8 @@ impl Edges {
         self.into.remove(&(target, source));
     }
 
-    /// The empty property list that relationships without properties share.
+    /// The empty property list, which takes no memory of its own.
     pub(crate) fn no_values() -> Values {
-        Arc::from([])
+        Arc::default()
     }
 }
