@@ -1,0 +1,15 @@
+//! Any bytes as delimited text, and as Parquet: rows or an error, and no panic.
+#![no_main]
+
+use gis_import::formats::{Format, Options};
+use gis_import_fuzz::read_bytes;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(init: gis_import_fuzz::init(), |bytes: &[u8]| {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    let csv = Format::Csv { delimiter: b',' };
+    for format in [csv, Format::Parquet] {
+        read_bytes(&path, bytes, format, &Options::default());
+    }
+});
