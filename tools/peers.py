@@ -6,9 +6,14 @@ asked in its process, which spares it a round trip: `SELECT 1` says what one cos
 Readings: the same load (`twin bench --broker`) into Mosquitto with persistence, which acknowledges a
 message before it is on disk, and a consumer that writes them into PostgreSQL in batches: `mosquitto_sub`
 read by this script. What counts is when the last reading is committed there.
+
+Tiles: the same buildings in PostGIS, drawn by martin without its cache and asked over one kept connection. The
+twin draws the dense tile in its process, which spares it the way, and the small ones over HTTP. Left out where
+martin is not installed (`cargo install martin --no-default-features --features postgres`).
 """
 
 import glob
+import http.client
 import json
 import math
 import os
@@ -186,6 +191,103 @@ def program(name, *folders):
     return found or sys.exit(f"peers.py: {name} is not installed: apt-get install mosquitto mosquitto-clients")
 
 
+class Martin:
+    """A tile server over PostGIS that keeps nothing."""
+
+    def __init__(self, folder, martin):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        host = folder.replace("/", "%2F")
+        self.process = subprocess.Popen(
+            [martin, "-C", "0", "-l", f"127.0.0.1:{self.port}", f"postgresql://{USER}@{host}/postgres"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while socket.socket().connect_ex(("127.0.0.1", self.port)) != 0:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                sys.exit("peers.py: martin does not listen")
+            time.sleep(0.05)
+        self.client = http.client.HTTPConnection("127.0.0.1", self.port)
+
+    def ask(self, tiles):
+        """The time of each tile, in seconds, and the bytes of all."""
+        times, size = [], 0
+        for z, x, y in tiles:
+            begun = time.perf_counter()
+            self.client.request("GET", f"/building/{z}/{x}/{y}", headers={"Accept-Encoding": "identity"})
+            answer = self.client.getresponse()
+            body = answer.read()
+            times.append(time.perf_counter() - begun)
+            if answer.status not in (200, 204):
+                sys.exit(f"peers.py: martin answers {answer.status}: {body[:200]}")
+            size += len(body)
+        return times, size
+
+    def stop(self):
+        self.client.close()
+        self.process.terminate()
+        self.process.wait()
+
+
+# As in twin/src/bench/tiles.rs.
+DENSE = (14, 9_560, 8_280)
+BUILDINGS = 5_000
+WALLS = 8
+TILE_SEED = 13
+PARTS = 8
+
+
+def buildings():
+    z, x, y = DENSE
+    degrees = 360.0 / 2**z
+    for number in range(BUILDINGS):
+        drawn = shares(TILE_SEED ^ number)
+        lon = (x + next(drawn)) * degrees - 180.0
+        south = (y + next(drawn)) / 2**z
+        lat = math.degrees(math.atan(math.sinh(math.pi * (1.0 - 2.0 * south))))
+        size = degrees / 300.0 * (0.5 + next(drawn))
+        corners = []
+        for wall in range(WALLS + 1):
+            angle = wall % WALLS / WALLS * 2.0 * math.pi
+            corners.append(f"{lon + size * math.cos(angle)!r} {lat + size * math.sin(angle)!r}")
+        # What is drawn of the values differs from the twin's in nothing that a tile's size shows.
+        kind = ("house", "shop", "school")[int(next(drawn) * 3)]
+        height, width = round(next(drawn) * 300) / 10, round(next(drawn) * 100) / 10
+        floors, active = int(next(drawn) * 12), next(drawn) < 0.5
+        yield f"bench:thing:{number}\tThing\tBuilding {number}\tB-{number:06}\t{kind}\t{height}\t{width}\t{floors}" \
+            f"\t{active}\tSRID=4326;POLYGON(({','.join(corners)}))\n"
+
+
+def tiles(binary, data, folder, postgres):
+    """The dense tile and small ones of both sides."""
+    martin = shutil.which("martin", path=os.pathsep.join([os.environ["PATH"], os.path.expanduser("~/.cargo/bin")]))
+    if martin is None:
+        print("tiles: left out, because martin is not installed")
+        return
+    postgres.psql("CREATE TABLE building (id text, class text, name text, code text, kind text, height float8, width float8,"
+                  " floors int, active bool, geom geometry(Polygon, 4326))")
+    postgres.copy("building", buildings())
+    postgres.psql("CREATE INDEX ON building USING gist (geom); VACUUM ANALYZE building")
+    ours = bench(binary, data, "--only", "tiles")
+    server = Martin(folder, martin)
+    try:
+        server.ask([DENSE] * 5)
+        times, size = server.ask([DENSE] * 100)
+        theirs = sorted(times)[50]
+        drawn = shares(1)
+        part = lambda first: first * PARTS + int(next(drawn) * PARTS)
+        small = [(17, part(DENSE[1]), part(DENSE[2])) for _ in range(1_000)]
+        times, _ = server.ask(small)
+        rate = len(times) / sum(times)
+    finally:
+        server.stop()
+    print(f"{'':20} {'twin':>14} {'martin':>14} {'times':>8}")
+    mine = ours["tiles-buildings"]
+    print(f"{'tiles-buildings':20} {mine * 1e3:11.2f} ms {theirs * 1e3:11.2f} ms {theirs / mine:7.2f}x"
+          f"  {size // 100} bytes of martin's")
+    print(f"{'tiles-rate':20} {ours['tiles-rate']:12,.0f}/s {rate:12,.0f}/s {ours['tiles-rate'] / rate:7.2f}x")
+
+
 def bench(binary, data, *arguments):
     """What `twin bench` prints, by figure."""
     with tempfile.TemporaryDirectory(prefix=".peers-", dir=".") as folder:
@@ -253,6 +355,7 @@ def main():
             for name, statement in questions:
                 ours, theirs = twin(sys.argv[1], data, name), postgres.ask(name, statement)
                 print(f"{name:20} {ours * 1e6:9.1f} us {theirs * 1e6:9.1f} us {theirs / ours:7.1f}x")
+            tiles(sys.argv[1], data, folder, postgres)
             readings(sys.argv[1], data, folder, postgres)
         finally:
             postgres.stop()
