@@ -8,6 +8,7 @@ wrong; 1: each difference printed.
 import argparse
 import json
 import math
+import os
 import random
 import sys
 import urllib.request
@@ -21,7 +22,7 @@ from shapely.geometry import shape
 
 EXTENT = 4096
 # Tiles drawn by chance, over all zooms that are offered.
-RANDOM_TILES = 300
+RANDOM_TILES = int(os.environ.get("TWIN_TILES", "300"))
 ZOOMS = 18
 # Parts of areas and lengths by which tiles may differ from the API: they are rounded.
 SAME_PART = 0.005
