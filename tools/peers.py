@@ -267,7 +267,8 @@ def tiles(binary, data, folder, postgres):
     postgres.psql("CREATE TABLE building (id text, class text, name text, code text, kind text, height float8, width float8,"
                   " floors int, active bool, geom geometry(Polygon, 4326))")
     postgres.copy("building", buildings())
-    postgres.psql("CREATE INDEX ON building USING gist (geom); VACUUM ANALYZE building")
+    postgres.psql("CREATE INDEX ON building USING gist (geom)")
+    postgres.psql("VACUUM ANALYZE building")
     ours = bench(binary, data, "--only", "tiles")
     server = Martin(folder, martin)
     try:
