@@ -194,13 +194,13 @@ def program(name, *folders):
 class Martin:
     """A tile server over PostGIS that keeps nothing."""
 
-    def __init__(self, folder, martin):
+    def __init__(self, postgres, martin):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        host = folder.replace("/", "%2F")
+        host = postgres.folder.replace("/", "%2F")
         self.process = subprocess.Popen(
-            [martin, "-C", "0", "-l", f"127.0.0.1:{self.port}", f"postgresql://{USER}@{host}/postgres"],
+            [martin, "-C", "0", "-l", f"127.0.0.1:{self.port}", f"postgresql://{postgres.account}@{host}/postgres"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         while socket.socket().connect_ex(("127.0.0.1", self.port)) != 0:
@@ -250,7 +250,7 @@ def buildings():
         for wall in range(WALLS + 1):
             angle = wall % WALLS / WALLS * 2.0 * math.pi
             corners.append(f"{lon + size * math.cos(angle)!r} {lat + size * math.sin(angle)!r}")
-        # What is drawn of the values differs from the twin's in nothing that a tile's size shows.
+        # Drawn in another way than the twin's, from as many values.
         kind = ("house", "shop", "school")[int(next(drawn) * 3)]
         height, width = round(next(drawn) * 300) / 10, round(next(drawn) * 100) / 10
         floors, active = int(next(drawn) * 12), next(drawn) < 0.5
@@ -258,7 +258,7 @@ def buildings():
             f"\t{active}\tSRID=4326;POLYGON(({','.join(corners)}))\n"
 
 
-def tiles(binary, data, folder, postgres):
+def tiles(binary, data, postgres):
     """The dense tile and small ones of both sides."""
     martin = shutil.which("martin", path=os.pathsep.join([os.environ["PATH"], os.path.expanduser("~/.cargo/bin")]))
     if martin is None:
@@ -270,7 +270,7 @@ def tiles(binary, data, folder, postgres):
     postgres.psql("CREATE INDEX ON building USING gist (geom)")
     postgres.psql("VACUUM ANALYZE building")
     ours = bench(binary, data, "--only", "tiles")
-    server = Martin(folder, martin)
+    server = Martin(postgres, martin)
     try:
         server.ask([DENSE] * 5)
         times, size = server.ask([DENSE] * 100)
@@ -358,7 +358,7 @@ def main():
             for name, statement in questions:
                 ours, theirs = twin(sys.argv[1], data, name), postgres.ask(name, statement)
                 print(f"{name:20} {ours * 1e6:9.1f} us {theirs * 1e6:9.1f} us {theirs / ours:7.1f}x")
-            tiles(sys.argv[1], data, folder, postgres)
+            tiles(sys.argv[1], data, postgres)
             readings(sys.argv[1], data, folder, postgres)
         finally:
             postgres.stop()

@@ -163,11 +163,11 @@ pub const MAX_TILE_ATTRIBUTES: usize = 32;
 pub const DEFAULT_TILE_ATTRIBUTES: usize = 16;
 /// Most corners of all faces of a model.
 pub const MAX_MODEL_CORNERS: usize = 500_000;
-/// Most corners of one face of a model: cutting a face takes up to the square of them, and more where it
-/// crosses itself.
+/// Most corners of one face of a model: cutting a face takes up to the square of them, and so does mending one
+/// that crosses itself.
 pub const MAX_MODEL_FACE_CORNERS: usize = 4_096;
-/// Stack of the thread that draws a model: a face that crosses itself is halved again and again, at the worst
-/// once for each of its corners.
+/// Stack of the thread that draws a model: the library that cuts faces halves one that it finds no way through
+/// again and again, at the worst once for each of its corners.
 pub const MODEL_STACK_BYTES: usize = 32 << 20;
 /// How many metres a model may reach from its origin: beyond it single precision is no longer exact to
 /// a decimetre.

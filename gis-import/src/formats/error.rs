@@ -53,13 +53,3 @@ impl fmt::Display for FileError {
 }
 
 impl std::error::Error for FileError {}
-
-impl miette::Diagnostic for FileError {
-    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new("import::file"))
-    }
-
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        (!self.help.is_empty()).then(|| Box::new(&self.help) as Box<dyn fmt::Display>)
-    }
-}
