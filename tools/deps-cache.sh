@@ -17,7 +17,7 @@ keep=2 # keys: the current one, and the one before it for going back
 lib=$(tools/rocksdb.sh)
 key=$({
   rustc -vV
-  cat Cargo.lock
+  cat Cargo.lock .cargo/config.toml
   # Profiles and requested features, without their comments.
   awk '/^\[/ { on = /^\[(profile|workspace\.dependencies)/ } on' Cargo.toml | sed 's/ *#.*//' | grep .
   basename "$lib"
