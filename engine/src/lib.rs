@@ -44,6 +44,20 @@ const GROUPED_COMMIT_WAIT_THRESHOLD: usize = 4096;
 /// compacted at once.
 const PERIODIC_COMPACTION: Duration = Duration::from_hours(24);
 
+/// Size of a file of large values, and the share of the oldest whose living values are moved so that their room comes
+/// back. With SurrealDB's 256 MiB and half of all files, most of the work of a load is moving values that stay: 16 days
+/// of 1,000 devices took 3.29 us of processor time a reading, with these 2.79, and the disk held the same.
+const BLOB_FILE_BYTES: usize = 16 << 20;
+const BLOB_GC_AGE_CUTOFF: f64 = 0.25;
+
+/// Files of newly flushed rows that wait until they are merged into those below, and at how many writers are slowed down
+/// and stopped. Merging rewrites all that lies below, as far as that is not more than 256 MiB, and SurrealDB does it for
+/// every second file: with years of history more work than anything else. Each file that waits is looked into by every
+/// read.
+const LEVEL0_MERGE: usize = 8;
+const LEVEL0_SLOWDOWN: usize = 20;
+const LEVEL0_STOP: usize = 36;
+
 /// How often, and how long each time, closing waits for what still runs.
 const CLOSE_WAITS: usize = 1_000;
 const CLOSE_WAIT: Duration = Duration::from_millis(5);
@@ -374,6 +388,17 @@ fn config(settings: &Settings) -> ConfigMap {
             "rocksdb_periodic_compaction_seconds",
             PERIODIC_COMPACTION.as_secs().to_string(),
         )
+        .with_key_value("rocksdb_file_compaction_trigger", LEVEL0_MERGE.to_string())
+        .with_key_value(
+            "rocksdb_level0_slowdown_writes_trigger",
+            LEVEL0_SLOWDOWN.to_string(),
+        )
+        .with_key_value(
+            "rocksdb_level0_stop_writes_trigger",
+            LEVEL0_STOP.to_string(),
+        )
+        .with_key_value("rocksdb_blob_file_size", BLOB_FILE_BYTES.to_string())
+        .with_key_value("rocksdb_blob_gc_age_cutoff", BLOB_GC_AGE_CUTOFF.to_string())
 }
 
 fn rocksdb_path(folder: &str, settings: &Settings) -> String {
