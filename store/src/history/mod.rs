@@ -34,6 +34,7 @@ mod query;
 mod retire;
 mod seal;
 mod settle;
+mod shrink;
 mod tail;
 mod writer;
 
@@ -115,6 +116,7 @@ pub(crate) struct History {
     recent: tokio::sync::Mutex<()>,
     /// The journal's end of each lane, where it was asked about.
     tails: tokio::sync::Mutex<HashMap<Arc<str>, tail::Tail>>,
+    shrinking: shrink::Shrinking,
     /// Blocks that stand in each table, at least.
     filled: Mutex<HashMap<Arc<str>, u64>>,
     indexes: Mutex<(usize, Indexes)>,
@@ -311,6 +313,7 @@ impl SurrealStore {
         // What stands in the way of settling must not let history grow.
         let settled = self.settle_days(&settle, &mut tended).await;
         let retired = self.retire(&settle, &mut tended).await;
+        self.shrink().await;
         settled.and(retired).map(|()| tended)
     }
 
@@ -507,21 +510,8 @@ impl SurrealStore {
             let mut filled = (self.history.filled.lock()).unwrap_or_else(PoisonError::into_inner);
             filled.remove(table);
         }
-        // The rows are gone and the files are not: else those shrink when the engine next rewrites
-        // them, which may be never. A table must be defined for that.
-        let text = format!(
-            "UPDATE $mark SET steps = (steps ?? 0) + 1 RETURN NONE; \
-             DEFINE TABLE IF NOT EXISTS `{name}` SCHEMALESS PERMISSIONS NONE; \
-             ALTER TABLE `{name}` COMPACT; REMOVE TABLE `{name}`;"
-        );
-        match self.fenced(lane, epoch, &text, variables([])).await {
-            Err(fenced @ StoreError::Fenced { .. }) => Err(fenced),
-            Err(error) => {
-                tracing::debug!(%error, table, "the disk of a dropped table comes back later");
-                Ok(true)
-            }
-            Ok(()) => Ok(true),
-        }
+        self.history.shrinking.dropped(name);
+        Ok(true)
     }
 
     /// The index of a segment's blocks.

@@ -26,7 +26,9 @@ const TEND_READINGS: u64 = 150_000;
 /// Minutes after midnight at which the day before is settled.
 const SETTLED_BY: u32 = 11;
 /// Longest time until the disk of what retention passed comes back.
-const SHRINKING: Duration = Duration::from_mins(2);
+const SHRINKING: Duration = Duration::from_mins(5);
+/// How often history is tended meanwhile.
+const TENDING: Duration = Duration::from_secs(1);
 /// Longest time that a sum over a month of blocks may take.
 const COUNTING: Duration = Duration::from_mins(10);
 
@@ -250,7 +252,17 @@ impl Recorded {
     /// The folder's bytes once they are at most so many, and how long that took; `None` where they did
     /// not become so few.
     pub(super) async fn shrunk(&self, at_most: u64) -> Result<(u64, Option<Duration>), Failure> {
-        disk::shrunk(&self.config.twin.dir, at_most, SHRINKING).await
+        // As a twin that runs does.
+        let tending = async {
+            loop {
+                tokio::time::sleep(TENDING).await;
+                self.twin.tend().await?;
+            }
+        };
+        tokio::select! {
+            shrunk = disk::shrunk(&self.config.twin.dir, at_most, SHRINKING) => shrunk,
+            failed = tending => failed,
+        }
     }
 
     /// The folder's bytes once the engine works on it no more, and how long that took.
