@@ -59,7 +59,7 @@ lint: ## Formatting, clippy, licences and sources of dependencies.
 bench: build ## Measure, each figure beside the same work by SurrealDB alone.
 	@"$(TWIN)" bench $(ARGS)
 
-peers: build ## Space beside PostGIS, tiles beside martin, readings beside Mosquitto with PostgreSQL.
+peers: build ## Space beside PostGIS, tiles beside martin, imports beside osm2pgsql and ogr2ogr, readings beside Mosquitto with PostgreSQL.
 	@tools/peers.sh "$(TWIN)"
 
 soak: ## The crash tests at length.

@@ -188,7 +188,8 @@ class Mosquitto:
 
 def program(name, *folders):
     found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *folders]))
-    return found or sys.exit(f"peers.py: {name} is not installed: apt-get install mosquitto mosquitto-clients")
+    return found or sys.exit(f"peers.py: {name} is not installed: apt-get install"
+                             " mosquitto mosquitto-clients osm2pgsql gdal-bin")
 
 
 class Martin:
@@ -298,6 +299,74 @@ def bench(binary, data, *arguments):
     return {line["name"]: line["twin"]["median"] for line in map(json.loads, said.splitlines())}
 
 
+IMPORT_RUNS = 3
+OSM = "world/osm/liechtenstein-2015-07-27.osm.pbf"
+OSM_ELEMENTS = 158_437  # Nodes, ways and relations, as pyosmium counts them.
+OSM_SETS = ("osm-buildings", "osm-building-parts", "osm-roads", "osm-land", "osm-places")
+AREAS = "rwanda/admin_boundaries_full.parquet"
+
+
+# Linux gives a new process the peak of the one that started it, and this script holds much: so another starts it.
+STARTER = "import os, subprocess, sys\nprocess = subprocess.Popen(sys.argv[1:], stdout=2)\n" \
+    "_, status, used = os.wait4(process.pid, 0)\nprint(os.waitstatus_to_exitcode(status), used.ru_maxrss)"
+
+
+def ended(command, **more):
+    """The median seconds of a program until it ends, and the greatest of its peaks of memory, in bytes."""
+    times, peaks = [], []
+    for run in range(IMPORT_RUNS):
+        starter = [sys.executable, "-c", STARTER, *(argument.replace("{run}", str(run)) for argument in command)]
+        begun = time.perf_counter()
+        done = subprocess.run(starter, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+        times.append(time.perf_counter() - begun)
+        status, peak = map(int, done.stdout.split())
+        # The twin says with 3 that it refused some of the objects.
+        if status not in (0, 3):
+            sys.exit(f"peers.py: {' '.join(command)} ended with {status}: {done.stderr[-2000:]}")
+        peaks.append(peak * 1024)
+    return sorted(times)[IMPORT_RUNS // 2], max(peaks)
+
+
+def imports(binary, data, postgres, folder):
+    """Elements a second and the peak of memory of each importer."""
+    files = [os.path.join(data, name) for name in (OSM, AREAS)]
+    if not all(map(os.path.exists, files)):
+        print("imports: left out, because the data folder lacks " + " or ".join((OSM, AREAS)))
+        return
+    osm, areas = files
+    # GDAL of many systems is built without Parquet.
+    read = geopandas.read_parquet(areas)
+    package = os.path.join(folder, "areas.gpkg")
+    read.to_file(package)
+    environment = os.environ | {"PGHOST": postgres.folder, "PGUSER": postgres.account, "PGDATABASE": "postgres",
+                                "PG_USE_COPY": "YES"}
+    database = f"PG:host={postgres.folder} user={postgres.account} dbname=postgres"
+
+    def twin(sets, *more):
+        return [binary, "import", *sets, *more, "--data", data, "--dir", os.path.join(folder, sets[0] + "{run}")]
+
+    def ogr(file, *more):
+        return [program("ogr2ogr"), "-f", "PostgreSQL", database, file, "-overwrite", *more]
+
+    print(f"{'':20} {'elements/s':>14} {'peak memory':>14}")
+    for kind, count, commands in (
+        (f"OSM, {OSM_ELEMENTS:,} elements", OSM_ELEMENTS, (
+            ("twin", twin(OSM_SETS, "--file", osm)),
+            ("osm2pgsql", [program("osm2pgsql"), "--create", "--multi-geometry", osm]),
+            ("ogr2ogr", ogr(osm)))),
+        (f"{len(read):,} areas", len(read), (
+            ("twin", twin(["rwanda-administration"])),
+            ("ogr2ogr", ogr(package, "-nlt", "PROMOTE_TO_MULTI")))),
+    ):
+        print(kind)
+        first = None
+        for name, command in commands:
+            seconds, peak = ended(command, env=environment)
+            first = first or seconds
+            print(f"  {name:18} {count / seconds:12,.0f}/s {peak / 2**20:10,.0f} MiB {seconds / first:7.2f}x"
+                  "  of the twin's time")
+
+
 def readings(binary, data, folder, postgres):
     """Readings a second until durable, and acknowledgements, of both sides."""
     postgres.psql("CREATE TABLE reading (device text, name text, ts double precision, value double precision)")
@@ -359,6 +428,7 @@ def main():
                 ours, theirs = twin(sys.argv[1], data, name), postgres.ask(name, statement)
                 print(f"{name:20} {ours * 1e6:9.1f} us {theirs * 1e6:9.1f} us {theirs / ours:7.1f}x")
             tiles(sys.argv[1], data, postgres)
+            imports(sys.argv[1], data, postgres, folder)
             readings(sys.argv[1], data, folder, postgres)
         finally:
             postgres.stop()
