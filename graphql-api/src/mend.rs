@@ -24,6 +24,8 @@ pub(crate) type Ring = Vec<At>;
 pub(crate) type Polygon = Vec<Ring>;
 
 type Edge = (At, At);
+/// Whether there is time left.
+type GoOn<'c> = &'c dyn Fn() -> bool;
 
 /// Splitting moves edges by half a unit, and so may make others meet. A few rounds settle what real
 /// shapes come to; what has not settled then is given up.
@@ -33,6 +35,11 @@ const FEW: usize = 16;
 
 /// The polygons of an area's rings; `None` if they cannot be told.
 pub(crate) fn polygons(rings: Vec<Ring>) -> Option<Vec<Polygon>> {
+    polygons_while(rings, &|| true)
+}
+
+/// Like [`polygons`]; `go_on` is asked again and again, and once it says no, the answer is `None`.
+pub(crate) fn polygons_while(rings: Vec<Ring>, go_on: GoOn<'_>) -> Option<Vec<Polygon>> {
     let mut rings = rings;
     rings.retain_mut(tidy);
     if rings.is_empty() {
@@ -42,17 +49,17 @@ pub(crate) fn polygons(rings: Vec<Ring>) -> Option<Vec<Polygon>> {
         && ring.len() <= FEW
     {
         // What nearly every building is.
-        if is_simple(ring) {
+        if is_convex(ring) || is_simple(ring) {
             if area(ring) < 0 {
                 ring.reverse();
             }
             return Some(vec![rings]);
         }
-    } else if is_sound(&rings) {
-        return Some(nested(rings));
+    } else if is_sound(&rings, go_on) {
+        return nested(rings, go_on);
     }
-    let edges = noded(rings.iter().flat_map(|ring| around(ring)).collect())?;
-    let mut polygons = nested(loops(&edges));
+    let edges = noded(rings.iter().flat_map(|ring| around(ring)).collect(), go_on)?;
+    let mut polygons = nested(loops(&edges, go_on)?, go_on)?;
     for polygon in &mut polygons {
         polygon.retain_mut(tidy);
     }
@@ -73,8 +80,8 @@ pub(crate) fn is_polygon(rings: &[Ring]) -> bool {
     let outer = area(outer).abs();
     tidied.len() == rings.len()
         && tidied.iter().skip(1).all(|hole| area(hole).abs() < outer)
-        && is_sound(&tidied)
-        && nested(tidied).len() == 1
+        && is_sound(&tidied, &|| true)
+        && nested(tidied, &|| true).is_some_and(|polygons| polygons.len() == 1)
 }
 
 /// Whether a ring stands still or goes back on itself anywhere.
@@ -113,35 +120,56 @@ pub(crate) fn area(ring: &[At]) -> i64 {
 /// spikes. Answers whether a ring is left.
 fn tidy(ring: &mut Ring) -> bool {
     let straight = |a, b, c| side(a, b, c) == 0;
-    let mut kept: Ring = Vec::with_capacity(ring.len());
-    for &at in ring.iter() {
-        while let [.., a, b] = kept[..]
-            && straight(a, b, at)
-        {
-            kept.pop();
+    let mut kept = 0;
+    for place in 0..ring.len() {
+        let at = ring[place];
+        while kept > 1 && straight(ring[kept - 2], ring[kept - 1], at) {
+            kept -= 1;
         }
-        if kept.last() != Some(&at) {
-            kept.push(at);
+        if kept == 0 || ring[kept - 1] != at {
+            ring[kept] = at;
+            kept += 1;
         }
     }
+    ring.truncate(kept);
     // The same over the seam.
     let mut first = 0;
-    while let [a, b, .., y, z] = kept[first..] {
+    while let [a, b, .., y, z] = ring[first..] {
         if straight(y, z, a) {
-            kept.pop();
+            ring.pop();
         } else if straight(z, a, b) {
             first += 1;
         } else {
             break;
         }
     }
-    kept.drain(..first);
-    let is_ring = match kept[..] {
+    ring.drain(..first);
+    match ring[..] {
         [a, b, c] => !straight(a, b, c),
-        _ => kept.len() > 3,
+        _ => ring.len() > 3,
+    }
+}
+
+/// Whether a tidied ring turns one way only and goes around once, so that it is simple.
+fn is_convex(ring: &[At]) -> bool {
+    let [.., y, z] = *ring else {
+        return false;
     };
-    *ring = kept;
-    is_ring
+    let (mut a, mut b) = (y, z);
+    let (mut eastward, mut reversals) = (b[0] > a[0], 0);
+    let mut left = None;
+    for &c in ring {
+        let turn = side(a, b, c) > 0;
+        if *left.get_or_insert(turn) != turn {
+            return false;
+        }
+        if c[0] != b[0] {
+            reversals += u32::from(eastward != (c[0] > b[0]));
+            eastward = c[0] > b[0];
+        }
+        (a, b) = (b, c);
+    }
+    reversals <= 2
 }
 
 /// Whether a tidied ring of few vertices is simple.
@@ -165,8 +193,8 @@ fn boxes_meet((a, b): Edge, (c, d): Edge) -> bool {
     meet(0) && meet(1)
 }
 
-/// Whether tidied rings are simple and have no point in common.
-fn is_sound(rings: &[Ring]) -> bool {
+/// Whether tidied rings are simple and have no point in common; not where there was no time to tell.
+fn is_sound(rings: &[Ring], go_on: GoOn<'_>) -> bool {
     let edges: Vec<Edge> = rings.iter().flat_map(|ring| around(ring)).collect();
     let mut first = 0;
     // Where the ring of each edge begins, and how long it is.
@@ -175,7 +203,7 @@ fn is_sound(rings: &[Ring]) -> bool {
         ring_of.extend(std::iter::repeat_n((first, ring.len()), ring.len()));
         first += ring.len();
     }
-    let flow = each_near(&edges, &mut |one, other| {
+    let flow = each_near(&edges, go_on, &mut |one, other| {
         let (first, len) = ring_of[one];
         let gap = one.abs_diff(other);
         // Neighbours meet in their common end; tidied, they have no other point in common.
@@ -189,9 +217,10 @@ fn is_sound(rings: &[Ring]) -> bool {
     flow.is_continue()
 }
 
-/// Calls `f` for every pair of edges whose boxes meet, until it breaks.
+/// Calls `f` for every pair of edges whose boxes meet, until it or the time breaks.
 fn each_near(
     edges: &[Edge],
+    go_on: GoOn<'_>,
     f: &mut impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let span = |edge: &Edge, axis: usize| {
@@ -214,6 +243,9 @@ fn each_near(
         edges.iter().map(|edge| span(edge, 0)).zip(0..).collect();
     order.sort_unstable();
     for (place, &((_, right), one)) in order.iter().enumerate() {
+        if !go_on() {
+            return ControlFlow::Break(());
+        }
         let height = span(&edges[one], 1);
         let nearby = order[place + 1..].iter();
         for &(_, other) in nearby.take_while(|((left, _), _)| *left <= right) {
@@ -233,15 +265,17 @@ fn have_common_point((a, b): Edge, (c, d): Edge) -> bool {
 
 /// Edges that meet at their ends only and divide the same, each once from its lesser end; `None` if
 /// they do not settle.
-fn noded(edges: Vec<Edge>) -> Option<Vec<Edge>> {
+fn noded(edges: Vec<Edge>, go_on: GoOn<'_>) -> Option<Vec<Edge>> {
     let mut edges = odd(edges);
     for _ in 0..ROUNDS {
         let mut cuts: Vec<(usize, At)> = Vec::new();
-        let all = each_near(&edges, &mut |one, other| {
+        let all = each_near(&edges, go_on, &mut |one, other| {
             meet((one, edges[one]), (other, edges[other]), &mut cuts);
             ControlFlow::Continue(())
         });
-        debug_assert!(all.is_continue());
+        if all.is_break() {
+            return None;
+        }
         if cuts.is_empty() {
             return Some(edges);
         }
@@ -318,7 +352,7 @@ fn meet((one, (a, b)): (usize, Edge), (other, (c, d)): (usize, Edge), cuts: &mut
 
 /// The simple ways around the faces that are inside, by the even-odd rule, with the inside to
 /// their left, y up. Edges meet at their ends only.
-fn loops(edges: &[Edge]) -> Vec<Ring> {
+fn loops(edges: &[Edge], go_on: GoOn<'_>) -> Option<Vec<Ring>> {
     // Half-edge 2k is edge k from its lesser end, 2k + 1 the way back.
     let ends = |half: usize| {
         let (a, b) = edges[half / 2];
@@ -362,11 +396,15 @@ fn loops(edges: &[Edge]) -> Vec<Ring> {
         let rest = rest.take_while(|half| ends(**half).0 == ends(back).0);
         rest.last().copied().unwrap_or(back)
     };
+    let beside = [0, 1].map(|axis| Spans::new(edges.iter().map(|(a, b)| [a[axis], b[axis]])));
     let mut seen = vec![false; out.len()];
     let mut rings = Vec::new();
     for start in 0..out.len() {
         if seen[start] {
             continue;
+        }
+        if !go_on() {
+            return None;
         }
         let mut way = Vec::new();
         let mut half = start;
@@ -375,24 +413,69 @@ fn loops(edges: &[Edge]) -> Vec<Ring> {
             way.push(ends(half).0);
             half = next(half);
         }
-        if has_inside_left(edges, start / 2, ends(start)) {
+        if has_inside_left(edges, &beside, start / 2, ends(start)) {
             split(&way, &mut rings);
         }
     }
-    rings
+    Some(rings)
+}
+
+/// Spans of whole numbers, found by a number in them.
+struct Spans {
+    least: i32,
+    /// Binary logarithm of how many numbers a bucket is wide.
+    width: u32,
+    /// The spans that reach into each bucket.
+    buckets: Vec<Vec<u32>>,
+}
+
+impl Spans {
+    fn new(spans: impl Iterator<Item = [i32; 2]>) -> Self {
+        let spans: Vec<[i32; 2]> = spans.map(|[a, b]| [a.min(b), a.max(b)]).collect();
+        let least = spans.iter().map(|span| span[0]).min().unwrap_or(0);
+        let greatest = spans.iter().map(|span| span[1]).max().unwrap_or(0);
+        let bucket = |at: i32, width: u32| (at.abs_diff(least) >> width) as usize;
+        // As many buckets as there are spans, or fewer, so that a span is in four of them on average at most.
+        let mut width = 0;
+        let most = spans.len().max(1);
+        while width < 31
+            && (bucket(greatest, width) >= most || {
+                let ends = |[a, b]: &[i32; 2]| bucket(*b, width) - bucket(*a, width) + 1;
+                spans.iter().map(ends).sum::<usize>() > most * 4
+            })
+        {
+            width += 1;
+        }
+        let mut buckets = vec![Vec::new(); bucket(greatest, width) + 1];
+        for (number, [a, b]) in (0..).zip(&spans) {
+            for bucket in &mut buckets[bucket(*a, width)..=bucket(*b, width)] {
+                bucket.push(number);
+            }
+        }
+        Self {
+            least,
+            width,
+            buckets,
+        }
+    }
+
+    /// The spans that a number may lie in.
+    fn around(&self, at: i32) -> impl Iterator<Item = usize> + '_ {
+        let place = at.checked_sub(self.least).filter(|place| *place >= 0);
+        let bucket = place.and_then(|place| self.buckets.get((place >> self.width) as usize));
+        bucket.into_iter().flatten().map(|number| *number as usize)
+    }
 }
 
 /// Whether what is just left of a half-edge is inside: a ray from its middle counts the others.
-fn has_inside_left(edges: &[Edge], own: usize, (from, to): Edge) -> bool {
+fn has_inside_left(edges: &[Edge], beside: &[Spans; 2], own: usize, (from, to): Edge) -> bool {
     // Of twice the size, a middle is a whole number. The ray runs east, from a level edge south.
     let level = from[1] == to[1];
     let axis = usize::from(!level);
     let middle = [from[0] + to[0], from[1] + to[1]];
-    let others = edges
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| *number != own);
-    let crossed = others.filter(|(_, (a, b))| {
+    let others = beside[axis].around(middle[axis].div_euclid(2));
+    let crossed = others.filter(|number| *number != own).filter(|number| {
+        let (a, b) = edges[*number];
         let (a, b) = if a[axis] < b[axis] { (a, b) } else { (b, a) };
         let (a, b) = (a.map(|v| 2 * v), b.map(|v| 2 * v));
         if middle[axis] < a[axis] || middle[axis] >= b[axis] {
@@ -429,13 +512,23 @@ fn split(way: &[At], rings: &mut Vec<Ring>) {
 }
 
 /// Outer rings with their holes, of simple rings that have single vertices in common at most.
-fn nested(rings: Vec<Ring>) -> Vec<Polygon> {
+fn nested(rings: Vec<Ring>, go_on: GoOn<'_>) -> Option<Vec<Polygon>> {
     let areas: Vec<i64> = rings.iter().map(|ring| area(ring).abs()).collect();
+    let extents: Vec<[[i32; 2]; 2]> = rings
+        .iter()
+        .map(|ring| [0, 1].map(|axis| extent(ring, axis)))
+        .collect();
+    let high = Spans::new(extents.iter().map(|extent| extent[1]));
     let parent = |number: usize| {
         let (a, b) = (rings[number][0], rings[number][1]);
         let middle = [a[0] + b[0], a[1] + b[1]];
-        let around = (0..rings.len()).filter(|other| {
-            *other != number && areas[*other] > areas[number] && is_in(middle, &rings[*other])
+        let [x, y] = middle.map(|at| at.div_euclid(2));
+        let around = high.around(y).filter(|other| {
+            let [west, east] = extents[*other][0];
+            *other != number
+                && areas[*other] > areas[number]
+                && (west..=east).contains(&x)
+                && is_in(middle, &rings[*other])
         });
         let around: Vec<usize> = around.collect();
         // Within an odd number of others is a hole, of the smallest of them.
@@ -443,11 +536,15 @@ fn nested(rings: Vec<Ring>) -> Vec<Polygon> {
         let smallest = around.into_iter().min_by_key(|other| areas[*other]);
         smallest.filter(|_| hole)
     };
-    let parents: Vec<Option<usize>> = if rings.len() == 1 {
-        vec![None]
-    } else {
-        (0..rings.len()).map(parent).collect()
-    };
+    let mut parents = vec![None; rings.len()];
+    if rings.len() > 1 {
+        for (number, of) in parents.iter_mut().enumerate() {
+            if !go_on() {
+                return None;
+            }
+            *of = parent(number);
+        }
+    }
     let turned = |ring: Ring, positive: bool| {
         let mut ring = ring;
         if (area(&ring) > 0) != positive {
@@ -469,7 +566,15 @@ fn nested(rings: Vec<Ring>) -> Vec<Polygon> {
     for (parent, hole) in holes {
         polygons[place[parent]].push(hole);
     }
-    polygons
+    Some(polygons)
+}
+
+/// The least and the greatest of a ring along an axis.
+fn extent(ring: &[At], axis: usize) -> [i32; 2] {
+    ring.iter()
+        .fold([i32::MAX, i32::MIN], |[least, greatest], at| {
+            [least.min(at[axis]), greatest.max(at[axis])]
+        })
 }
 
 /// Whether a position, given twice as large, is in a ring; it is not on it.
@@ -483,4 +588,35 @@ fn is_in(twice: At, ring: &[At]) -> bool {
         inside ^= side(a.map(|v| 2 * v), b.map(|v| 2 * v), twice) > 0;
     }
     inside
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_convex_is_simple(ring in prop::collection::vec((0..6_i32, 0..6_i32), 3..9)) {
+            let mut ring: Ring = ring.into_iter().map(|(x, y)| [x, y]).collect();
+            prop_assume!(tidy(&mut ring));
+            prop_assert!(!is_convex(&ring) || is_simple(&ring), "{:?}", ring);
+        }
+
+        #[test]
+        fn what_lies_on_a_circle_is_convex(
+            angles in prop::collection::btree_set(0..360_i32, 3..12), backward: bool,
+        ) {
+            let at = |angle: &i32| {
+                let (sin, cos) = f64::from(*angle).to_radians().sin_cos();
+                [(cos * 1e6).round() as i32, (sin * 1e6).round() as i32]
+            };
+            let mut ring: Ring = angles.iter().map(at).collect();
+            if backward {
+                ring.reverse();
+            }
+            prop_assert!(tidy(&mut ring) && is_convex(&ring), "{:?}", ring);
+        }
+    }
 }

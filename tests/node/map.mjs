@@ -134,12 +134,17 @@ try {
     await page.screenshot({ path: join(folder, "map-station.png") });
   });
 
-  await see("a reading is in the panel at once", async () => {
+  await see("a reading is in the panel at once, and whoever uses the panel is not disturbed", async () => {
     const value = 41.7;
+    await page.evaluate(() => {
+      window.__held = document.querySelector("#panel [id^=related-], #panel a, #panel button.range");
+      window.__held.focus();
+    });
     await ask("mutation($r: [ReadingInput!]!) { record(readings: $r) { position } }", {
       r: [{ twin: STATION, telemetry: "pm25", value }],
     });
     await page.waitForFunction((text) => document.querySelector("[data-telemetry=pm25] strong")?.textContent === text, String(value));
+    truth(await page.evaluate(() => document.activeElement === window.__held), "the focus was lost");
   });
   await see("its history is a line", () => page.locator(".chart svg .line, .chart svg .dot").first().waitFor({ state: "attached" }));
   await see("a mutation is on the map at once", async () => {
@@ -200,6 +205,34 @@ try {
     await page.keyboard.press("Enter");
     await page.locator("#panel-title").waitFor();
     await page.waitForFunction(() => document.activeElement?.id === "panel-title");
+    await page.context().close();
+  });
+  await see("a tile that failed is asked for again", async () => {
+    const { page, mayComplain } = await open({ viewport: { width: 900, height: 700 } }, "/");
+    mayComplain();
+    let busy = true;
+    await page.route("**/tiles/AirQualityStation/**", (route) => busy ? route.fulfill({ status: 503 }) : route.continue());
+    await page.goto(`${url}/map`);
+    await page.locator("#notice").waitFor();
+    await page.waitForFunction(() => window.__twinMap.map.areTilesLoaded());
+    busy = false;
+    await page.waitForFunction(() => window.__twinMap.map.queryRenderedFeatures().some((feature) => feature.source === "twin-AirQualityStation"));
+    await page.context().close();
+  });
+  await see("a finger scrolls what was found, and a tap picks one", async () => {
+    const { page } = await open({ viewport: { width: 360, height: 640 }, isMobile: true, hasTouch: true }, "/map");
+    await page.locator("#search").fill("ka");
+    const box = await page.locator("#found").boundingBox();
+    const session = await page.context().newCDPSession(page);
+    const touch = (type, y) => session.send("Input.dispatchTouchEvent", { type, touchPoints: y === null ? [] : [{ x: box.x + 60, y }] });
+    const from = box.y + box.height - 20;
+    await touch("touchStart", from);
+    for (let step = 1; step <= 15; step += 1) await touch("touchMove", from - 12 * step);
+    await touch("touchEnd", null);
+    await page.waitForFunction(() => document.querySelector("#found").scrollTop > 50);
+    truth(await page.locator("#panel").isHidden(), "a finger that scrolls picked something");
+    await page.locator("#found li").nth(8).tap();
+    await page.locator("#panel-title").waitFor();
     await page.context().close();
   });
   for (const width of [360, 390]) {

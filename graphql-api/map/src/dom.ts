@@ -30,10 +30,16 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Replaces what is in an element. */
+/** Replaces what is in an element. What is there and stays is not touched: it keeps focus, selection and scrolling. */
 export function fill(element: Element, ...children: Child[]): void {
-  element.replaceChildren(...children.filter((child) => child !== null && child !== undefined && child !== false)
+  const wanted = new Set(children.filter((child) => child !== null && child !== undefined && child !== false)
     .map((child) => (child instanceof Node ? child : document.createTextNode(String(child)))));
+  for (const old of [...element.childNodes]) if (!wanted.has(old)) old.remove();
+  let next: Node | null = element.firstChild;
+  for (const child of wanted) {
+    if (child === next) next = next.nextSibling;
+    else element.insertBefore(child, next);
+  }
 }
 
 /** An element of the page that the page always has. */

@@ -91,22 +91,36 @@ export function classed(member: Member, found: Values, choice: Choice): Classed 
 export class Legend {
   #choice: Choice | null = null;
   #found: Values | null = null;
+  #classes: ClassModel[] = [];
+  #offered = "";
   #asked = 0;
-  #of: HTMLSelectElement;
+  #of = h("select", { id: "color-of", on: { change: () => this.#offerValues() } });
   #by = h("select", { id: "color-by", on: { change: () => void this.#changed() } });
   #options = h("div", { class: "options" });
   #rows = h("div", { class: "legend", "aria-live": "polite" });
 
-  constructor(place: HTMLElement, readonly classes: ClassModel[], readonly tell: (coloring: Coloring | null) => void) {
-    const usable = classes.filter((of) => of.geometry !== null && colorable(of).length > 0);
-    this.#of = h("select", { id: "color-of", on: { change: () => this.#offer() } },
-      h("option", { value: "" }, "Nothing"),
-      ...usable.map((of) => h("option", { value: of.name }, of.label)));
+  constructor(place: HTMLElement, classes: ClassModel[], readonly tell: (coloring: Coloring | null) => void) {
     fill(place,
       h("label", { for: "color-of" }, "Colour"), this.#of,
       h("label", { for: "color-by" }, "by"), this.#by,
       this.#options, this.#rows);
-    this.#offer();
+    this.offer(classes);
+    this.#offerValues();
+  }
+
+  /** Offers the classes that there are by now; what is chosen stays chosen. */
+  offer(classes: ClassModel[]): void {
+    const chosen = this.#of.value;
+    const usable = classes.filter((of) => (of.geometry !== null || of.name === chosen) && colorable(of).length > 0);
+    this.#classes = classes;
+    const offered = JSON.stringify(usable.map((of) => [of.name, of.label, colorable(of)]));
+    if (offered === this.#offered) return; // Whoever is choosing from the list goes on.
+    this.#offered = offered;
+    fill(this.#of, h("option", { value: "" }, "Nothing"), ...usable.map((of) => h("option", { value: of.name }, of.label)));
+    this.#of.value = usable.some((of) => of.name === chosen) ? chosen : "";
+    if (!chosen) return;
+    this.#offerValues(this.#by.value);
+    if (!this.#member()) void this.#changed();
   }
 
   /** What is coloured, for a link. */
@@ -116,10 +130,10 @@ export class Legend {
 
   /** Colours a class by a value; whatever there is none of is left as it is. */
   async choose(of: string, by: string): Promise<void> {
-    const found = this.classes.find((entry) => entry.name === of);
+    const found = this.#classes.find((entry) => entry.name === of);
     if (!found || !colorable(found).some(({ member }) => member.name === by)) return;
     this.#of.value = of;
-    this.#offer(by);
+    this.#offerValues(by);
     await this.#changed();
   }
 
@@ -129,7 +143,7 @@ export class Legend {
   }
 
   #class(): ClassModel | undefined {
-    return this.classes.find((of) => of.name === this.#of.value);
+    return this.#classes.find((of) => of.name === this.#of.value);
   }
 
   #member(): Member | undefined {
@@ -137,7 +151,7 @@ export class Legend {
     return of && colorable(of).find(({ member }) => member.name === this.#by.value)?.member;
   }
 
-  #offer(by?: string): void {
+  #offerValues(by?: string): void {
     const of = this.#class();
     const options = of ? colorable(of) : [];
     const option = ({ member }: { member: Member }) => h("option", { value: member.name, title: member.description }, member.label);

@@ -12,7 +12,7 @@ import { fetchModel, type Model } from "./model";
 import { namesOf, type Piece } from "./names";
 import { ago, Panel } from "./panel";
 import { Search } from "./search";
-import { colorOf, DEEPEST, layersOf, sourceOf, styleOf, unnamedFrom, type Coloring, type Layer, type Theme } from "./style";
+import { colorOf, DEEPEST, IS_CELL, layersOf, sourceOf, styleOf, unnamedFrom, type Coloring, type Layer, type Theme } from "./style";
 import { Tree } from "./tree";
 
 /** Changes are gathered this long before the map asks again for what they touch. */
@@ -24,12 +24,17 @@ const MOST_TILES = 200;
 /** Most changed twins that are made to pulse at once. */
 const MOST_PULSES = 24;
 const PULSE_MS = 1_600;
+/** First and longest wait before tiles that could not be loaded are asked for again, milliseconds. */
+const RETRY = { first: 1_000, most: 15_000 };
 /** How near the pointer has to be, in pixels. */
 const REACH = 4;
 /** Closest look at a single point. */
 const CLOSE = 14.5;
 
 const NOTHING: GeoJSON.FeatureCollection = { type: "FeatureCollection", features: [] };
+
+/** What the map says went wrong; of a tile, also which. */
+type Failure = maplibre.ErrorEvent & { sourceId?: string; tile?: { tileID: { canonical: TileId } } };
 
 /** Calls together in a while count once. */
 function soon(wait: number, work: () => void): () => void {
@@ -61,12 +66,17 @@ class Page {
   #changedAt: number | null = null;
   #refreshed = 0;
   #stale = false;
+  /** Tiles that could not be loaded, by source. */
+  #failed = new Map<string, TileId[]>();
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #retryWait = RETRY.first;
+  #notice: ReturnType<typeof setTimeout> | undefined;
   #hovered: { source: string; sourceLayer: string; id: string } | null = null;
   #sheet: "none" | "layers" | "color" = "none";
   #writeHash = soon(200, () => this.#toHash());
   #nameSoon = soon(120, () => this.#name());
   #panelSoon = soon(150, () => void this.#panel.again());
-  // Where this fails the connection is lost, and what follows it asks for the model by itself.
+  // Where this fails the connection is lost, and once it is back the model is asked for again.
   #modelSoon = soon(1_500, () => void this.#remodel().catch(() => undefined));
   #recountSoon = soon(2_500, () => void this.#legend.again());
 
@@ -195,7 +205,13 @@ class Page {
       this.#ready = true;
       document.body.classList.add("ready");
     });
-    map.on("error", ({ error }) => this.#complain(error.message));
+    map.on("error", ({ error, sourceId, tile }: Failure) => {
+      this.#complain(error.message);
+      if (sourceId && tile) this.#retryLater(sourceId, tile.tileID.canonical);
+    });
+    map.on("idle", () => {
+      if (!this.#failed.size) this.#retryWait = RETRY.first;
+    });
     map.on("moveend", () => {
       this.#writeHash();
       this.#tree.show(this.#theme, map.getZoom());
@@ -251,7 +267,8 @@ class Page {
     const notice = get("notice");
     notice.hidden = false;
     notice.textContent = `Some of the map could not be loaded: ${message}`;
-    setTimeout(() => {
+    clearTimeout(this.#notice);
+    this.#notice = setTimeout(() => {
       notice.hidden = true;
     }, 8_000);
   }
@@ -272,6 +289,7 @@ class Page {
     fill(get("theme"), icon(to === "light" ? "moon" : "sun"));
     get("theme").setAttribute("aria-label", to === "light" ? "Dark colours" : "Light colours");
     this.#tree.show(to, this.#map.getZoom());
+    this.#panel.recolor();
     this.#draw();
   }
 
@@ -402,16 +420,27 @@ class Page {
     follow(this.#position, {
       change: (change) => gatherer.add(change),
       state: (state) => {
+        const back = state === "live" && this.#connection === "lost";
         this.#connection = state;
         this.#tick();
+        if (!back) return;
+        // What was asked meanwhile has failed, and no change to come tells so.
+        this.#modelSoon();
+        this.#askAgain();
       },
       reset: async () => {
         await this.#remodel();
-        this.#refreshAll();
-        void this.#panel.again();
+        this.#askAgain();
         return this.#model.position;
       },
     });
+  }
+
+  /** Asks again for all that is shown. */
+  #askAgain(): void {
+    this.#refreshAll();
+    this.#recountSoon();
+    void this.#panel.again();
   }
 
   async #changed(batch: Batch): Promise<void> {
@@ -437,7 +466,7 @@ class Page {
   /** Asks again for the tiles in which changed twins are drawn or were drawn. */
   async #refresh(layer: Layer, twins: Map<string, { gone: boolean; moved: boolean; read: Set<string> }>): Promise<void> {
     const source = sourceOf(layer);
-    if (!this.#on.has(layer.model.name) || !this.#map.getSource(source)) return;
+    if (!this.#map.getSource(source)) return;
     if (document.hidden) {
       this.#stale = true;
       return;
@@ -450,6 +479,8 @@ class Page {
     }
     const boxes = this.#loaded(layer, [...twins.keys()]);
     const pulses = new Map(boxes);
+    // A cell does not say whom it counts, so where such a twin was drawn is not known.
+    let anywhere = [...twins].some(([id, { gone, moved }]) => (gone || moved) && !boxes.has(id)) && this.#hasCells(layer);
     const asked = [...twins].filter(([id, { gone, moved }]) => !gone && (moved || !boxes.has(id))).map(([id]) => id);
     if (asked.length) {
       try {
@@ -460,12 +491,18 @@ class Page {
           pulses.set(id, box);
         }
       } catch {
-        this.#reload(source, null); // Where they are now is not known.
+        anywhere = true; // Where they are now is not known.
       }
     }
     const touched = drawn.map(([id]) => boxes.get(id)).filter((box) => box !== undefined);
-    if (touched.length) this.#reload(source, this.#tiles(layer, touched));
-    this.#pulse([...pulses.values()]);
+    if (anywhere) this.#reload(source, null);
+    else if (touched.length) this.#reload(source, this.#tiles(layer, touched));
+    if (this.#on.has(layer.model.name)) this.#pulse([...pulses.values()]);
+  }
+
+  /** Whether cells are drawn of a class, which count twins instead of showing each. */
+  #hasCells(layer: Layer): boolean {
+    return this.#map.querySourceFeatures(sourceOf(layer), { sourceLayer: layer.model.name, filter: IS_CELL }).length > 0;
   }
 
   /** Boxes of twins as they are drawn now. */
@@ -504,13 +541,31 @@ class Page {
 
   #reload(source: string, tiles: TileId[] | null): void {
     if (!this.#map.getSource(source) || tiles?.length === 0) return;
-    if (tiles) this.#map.refreshTiles(source, tiles);
-    else this.#map.refreshTiles(source);
+    if (tiles) {
+      this.#map.refreshTiles(source, tiles);
+    } else {
+      // Failed tiles have to be named: without names MapLibre waits for them for ever, and asks nobody.
+      this.#map.refreshTiles(source, this.#failed.get(source) ?? []);
+      this.#failed.delete(source);
+      this.#map.refreshTiles(source);
+    }
     this.#refreshed += 1;
   }
 
+  /** Asks again for a tile that failed, after a while that grows until everything is there. */
+  #retryLater(source: string, tile: TileId): void {
+    this.#failed.set(source, [...this.#failed.get(source) ?? [], tile]);
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      this.#retryWait = Math.min(this.#retryWait * 2, RETRY.most);
+      for (const [source, tiles] of this.#failed) this.#reload(source, tiles);
+      this.#failed.clear();
+    }, this.#retryWait);
+  }
+
   #refreshAll(): void {
-    this.#stale = false;
+    this.#stale = document.hidden;
+    if (this.#stale) return;
     for (const layer of this.#layers) this.#reload(sourceOf(layer), null);
   }
 
@@ -525,6 +580,7 @@ class Page {
   async #remodel(): Promise<void> {
     this.#model = await fetchModel();
     showTwins(this.#model);
+    this.#legend.offer(this.#model.classes);
     const layers = layersOf(this.#model);
     const names = (some: Layer[]) => some.map((layer) => layer.model.name).join();
     if (names(layers) === names(this.#layers)) {
@@ -536,6 +592,7 @@ class Page {
     for (const layer of layers) if (!this.#layer(layer.model.name)) this.#on.add(layer.model.name);
     this.#layers = layers;
     this.#tree = this.#newTree();
+    this.#panel.recolor();
     this.#draw();
   }
 

@@ -66,8 +66,8 @@ export class Panel {
   #asked = 0;
   #also: Named[] = [];
   #range = new Map<string, number>();
-  /** Charts of the twin that is shown: an old one stands until the new one is there. */
-  #plots = new Map<string, HTMLElement>();
+  /** Parts of the panel of the twin that is shown, and what each was made of. */
+  #parts = new Map<string, { shows: string; element: HTMLElement | null }>();
   #explained = false;
 
   constructor(readonly hooks: Hooks) {
@@ -91,7 +91,7 @@ export class Panel {
     this.#place.dataset["twin"] = id;
     document.body.classList.add("with-panel");
     if (!same) {
-      this.#plots.clear();
+      this.#parts.clear();
       this.#twin = null;
       fill(this.#place, this.#head(id, "", null), h("div", { class: "scroll" }, h("p", { class: "soft" }, "Asking the twin…")));
       this.#place.querySelector<HTMLElement>("h2")?.focus({ preventScroll: true });
@@ -102,6 +102,13 @@ export class Panel {
   /** Looks again, because something of it changed. */
   async again(): Promise<void> {
     if (this.id) await this.#fetch(false);
+  }
+
+  /** Colours as they are by now: another theme has others. */
+  recolor(): void {
+    for (const key of this.#place.querySelectorAll<HTMLElement>(".key")) {
+      key.style.setProperty("--key", this.hooks.color(key.dataset["class"] ?? ""));
+    }
   }
 
   close(): void {
@@ -142,8 +149,7 @@ export class Panel {
     }, icon("close"));
     return h("header", {},
       h("div", { class: "title" },
-        of ? h("p", { class: "class" }, h("span", { class: "key point", style: `--key: ${this.hooks.color(of)}` }),
-          this.#class(of)?.label ?? of) : null,
+        of ? h("p", { class: "class" }, this.#key(of), this.#class(of)?.label ?? of) : null,
         h("h2", { id: "panel-title", tabIndex: -1 }, title)),
       close, actions);
   }
@@ -152,83 +158,121 @@ export class Panel {
     return this.hooks.model().classes.find((of) => of.name === name);
   }
 
+  #key(of: string): HTMLElement {
+    return h("span", { class: "key point", "data-class": of, style: `--key: ${this.hooks.color(of)}` });
+  }
+
+  /** A part of the panel. While what it shows is the same it stays, with its focus, its selection and the pages it fetched. */
+  #part<E extends HTMLElement | null>(name: string, shows: unknown, make: () => E): E {
+    const now = JSON.stringify(shows);
+    const kept = this.#parts.get(name);
+    if (kept?.shows === now) return kept.element as E;
+    const element = make();
+    this.#parts.set(name, { shows: now, element });
+    return element;
+  }
+
   #show(twin: Details, before: Details | null): void {
     const of = this.#class(twin.class);
     if (!of) return;
-    const focused = this.#place.contains(document.activeElement) ? document.activeElement?.id : undefined;
-    const top = this.#place.querySelector(".scroll")?.scrollTop ?? 0;
+    const focused = this.#place.contains(document.activeElement) ? document.activeElement : null;
     const synthetic = twin.values["synthetic"] === true;
     const box = boxOf(twin.geometry);
+    const title = twin.label ?? twin.id;
     const query = detailsQuery(this.hooks.model(), of).replace("$id: ID!", `$id: ID! = ${JSON.stringify(twin.id)}`);
-    const actions = h("div", { class: "actions" },
-      box ? h("button", { type: "button", id: "panel-fly", class: "plain", on: { click: () => this.hooks.fly(box) } }, icon("target"), "Show") : null,
-      h("button", { type: "button", id: "panel-link", class: "plain", on: { click: (event) => void copyLink(event.currentTarget as HTMLElement) } }, icon("link"), "Copy link"),
-      h("a", { class: "plain", id: "panel-query", href: `/graphql#query=${encodeURIComponent(query)}`, target: "_blank" }, icon("code"), "GraphiQL"));
-    const body = h("div", { class: "scroll" },
-      synthetic ? h("p", { class: "mark" }, "Synthetic: made up for demonstration, it stands for nothing real.") : null,
+    const head = this.#part("head", [title, of.name, box, query], () => this.#head(title, of.name, this.#actions(box, query)));
+    const body = this.#part("body", null, () => h("div", { class: "scroll" }));
+    fill(body,
+      this.#part("synthetic", synthetic, () => (synthetic
+        ? h("p", { class: "mark" }, "Synthetic: made up for demonstration, it stands for nothing real.") : null)),
       this.#alsoHere(),
       ...of.telemetry.map((telemetry) => this.#telemetry(twin, telemetry, before)),
       this.#properties(twin, of, before),
       this.#where(twin, box),
       ...this.#relationships(twin, of),
       this.#origin(twin, of));
-    fill(this.#place, this.#head(twin.label ?? twin.id, twin.class, actions), body);
-    body.scrollTop = top;
-    const refocus = focused ? document.getElementById(focused) : null;
-    refocus?.focus({ preventScroll: true });
+    fill(this.#place, head, body);
+    if (focused && !focused.isConnected) {
+      (document.getElementById(focused.id) ?? document.getElementById("panel-title"))?.focus({ preventScroll: true });
+    }
+  }
+
+  #actions(box: Box | null, query: string): HTMLElement {
+    return h("div", { class: "actions" },
+      box ? h("button", { type: "button", id: "panel-fly", class: "plain", on: { click: () => this.hooks.fly(box) } }, icon("target"), "Show") : null,
+      h("button", { type: "button", id: "panel-link", class: "plain", on: { click: (event) => void copyLink(event.currentTarget as HTMLElement) } }, icon("link"), "Copy link"),
+      h("a", { class: "plain", id: "panel-query", href: `/graphql#query=${encodeURIComponent(query)}`, target: "_blank" }, icon("code"), "GraphiQL"));
   }
 
   #alsoHere(): HTMLElement | null {
     if (!this.#also.length) return null;
-    return h("nav", { class: "also", "aria-label": "Also at this place" },
+    return this.#part("also", this.#also, () => h("nav", { class: "also", "aria-label": "Also at this place" },
       h("span", { class: "soft" }, "Also here"),
       ...this.#also.slice(0, 6).map((twin, i) => h("button", {
         type: "button", class: "chip", id: `also-${i}`, title: twin.label ?? twin.id, on: { click: () => this.hooks.choose(twin) },
-      }, h("small", {}, this.#class(twin.class)?.label ?? twin.class), " ", twin.label ?? twin.id)));
+      }, h("small", {}, this.#class(twin.class)?.label ?? twin.class), " ", twin.label ?? twin.id))));
   }
 
   #telemetry(twin: Details, telemetry: Member, before: Details | null): HTMLElement | null {
-    const reading = twin.values[telemetry.name] as Reading | null;
+    const { name } = telemetry;
+    const reading = twin.values[name] as Reading | null;
     // Where it is stands below.
     if (!reading || telemetry.kind === "json") return null;
-    const old = before?.values[telemetry.name] as Reading | null | undefined;
-    const news = before?.id === twin.id && old?.ts !== reading.ts;
-    const ts = Date.parse(reading.ts);
-    const unit = unitSign(reading.unit);
     const numeric = typeof reading.value === "number";
-    const name = telemetry.name;
-    const plot = this.#plots.get(name) ?? h("div", { class: "plot" });
-    this.#plots.set(name, plot);
+    const now = this.#part(`now ${name}`, [telemetry, reading], () => {
+      const old = before?.values[name] as Reading | null | undefined;
+      const news = before?.id === twin.id && old?.ts !== reading.ts;
+      const ts = Date.parse(reading.ts);
+      return h("div", { class: "now" },
+        h("h3", {}, telemetry.label),
+        h("p", { class: news ? "value news" : "value", "data-telemetry": name },
+          h("strong", {}, numeric ? shortNumber(reading.value as number) : shownValue(reading.value, telemetry)), " ", h("small", {}, unitSign(reading.unit))),
+        h("p", { class: "soft" }, h("time", { dateTime: reading.ts, "data-ts": ts, title: reading.ts }, ago(ts, Date.now()))));
+    });
+    const plot = this.#part(`plot ${name}`, null, () => h("div", { class: "plot" }));
+    const ranges = this.#part(`ranges ${name}`, null, () => this.#ranges(telemetry, plot));
+    const section = this.#part(`section ${name}`, null, () => h("section", { class: "telemetry", title: telemetry.description }));
+    fill(section, now, numeric ? ranges : null, numeric ? plot : null);
+    // Whoever walks through the chart is not disturbed by a newer one.
+    if (numeric && !plot.contains(document.activeElement)) void this.#plot(plot, telemetry);
+    return section;
+  }
+
+  #ranges(telemetry: Member, plot: HTMLElement): HTMLElement {
+    const { name } = telemetry;
     const ranges = h("div", { class: "ranges", role: "group", "aria-label": "Time shown" }, ...RANGES.map(([label, words], i) => h("button", {
       type: "button", id: `range-${name}-${i}`, title: words, "aria-pressed": String((this.#range.get(name) ?? 1) === i),
       on: { click: () => {
         this.#range.set(name, i);
         for (const [j, button] of [...ranges.children].entries()) button.setAttribute("aria-pressed", String(i === j));
-        void this.#plot(plot, twin, telemetry, ts, unit);
+        void this.#plot(plot, telemetry);
       } },
     }, label)));
-    // Whoever walks through the chart is not disturbed by a newer one.
-    if (numeric && !plot.contains(document.activeElement)) void this.#plot(plot, twin, telemetry, ts, unit);
-    return h("section", { class: "telemetry", title: telemetry.description },
-      h("div", { class: "now" },
-        h("h3", {}, telemetry.label),
-        h("p", { class: news ? "value news" : "value", "data-telemetry": name },
-          h("strong", {}, numeric ? shortNumber(reading.value as number) : shownValue(reading.value, telemetry)), " ", h("small", {}, unit)),
-        h("p", { class: "soft" }, h("time", { dateTime: reading.ts, "data-ts": ts, title: reading.ts }, ago(ts, Date.now())))),
-      numeric ? ranges : null, numeric ? plot : null);
+    return ranges;
   }
 
-  async #plot(place: HTMLElement, twin: Details, telemetry: Member, last: number, unit: string): Promise<void> {
-    const [, , span] = RANGES[this.#range.get(telemetry.name) ?? 1] ?? ["", "", 7 * 24 * HOUR];
+  /** Draws what was read up to the newest reading; an old chart stands until the new one is there. */
+  async #plot(place: HTMLElement, telemetry: Member): Promise<void> {
+    const { name, label } = telemetry;
+    const twin = this.#twin;
+    const newest = twin?.values[name] as Reading | null | undefined;
+    if (!twin || !newest) return;
+    const range = this.#range.get(name) ?? 1;
+    const [, , span] = RANGES[range] ?? ["", "", 7 * 24 * HOUR];
     const [every, length] = windowFor(span, MOST_POINTS);
     // To the end of the window that holds the newest reading.
-    const to = (Math.floor(last / length) + 1) * length;
+    const to = (Math.floor(Date.parse(newest.ts) / length) + 1) * length;
+    let drawn: HTMLElement;
     try {
-      const points = await history(twin.id, twin.class, telemetry.name, new Date(to - span), new Date(to), every);
-      fill(place, chart(points, [to - span, to], length, telemetry.label, unit));
+      const points = await history(twin.id, twin.class, name, new Date(to - span), new Date(to), every);
+      drawn = chart(points, [to - span, to], length, label, unitSign(newest.unit));
     } catch (error) {
-      fill(place, h("p", { class: "error" }, `No history: ${error instanceof Error ? error.message : String(error)}`));
+      drawn = h("p", { class: "error" }, `No history: ${error instanceof Error ? error.message : String(error)}`);
     }
+    if (range !== (this.#range.get(name) ?? 1)) return; // Another time was chosen meanwhile.
+    const walking = place.contains(document.activeElement);
+    fill(place, drawn);
+    if (walking) place.querySelector("svg")?.focus({ preventScroll: true });
   }
 
   #properties(twin: Details, of: ClassModel, before: Details | null): HTMLElement | null {
@@ -238,6 +282,10 @@ export class Panel {
     };
     const shown = of.properties.filter((member) => has(member) && !ORIGIN.includes(member.name) && twin.values[member.name] !== twin.label);
     if (!shown.length) return null;
+    return this.#part("properties", shown.map((member) => [member, twin.values[member.name]]), () => this.#list(twin, shown, before));
+  }
+
+  #list(twin: Details, shown: Member[], before: Details | null): HTMLElement {
     const list = h("dl", { class: this.#explained ? "explained" : "" }, ...shown.map((member) => {
       const value = shownValue(twin.values[member.name], member);
       const news = before?.id === twin.id && shownValue(before.values[member.name], member) !== value;
@@ -254,10 +302,10 @@ export class Panel {
 
   #where(twin: Details, box: Box | null): HTMLElement {
     const kind = twin.geometry ? KINDS[twin.geometry.type] ?? twin.geometry.type : null;
-    return h("section", {}, h("h3", {}, "Place"), h("dl", {},
+    return this.#part("where", [kind, box], () => h("section", {}, h("h3", {}, "Place"), h("dl", {},
       h("div", {}, h("dt", {}, "Shape"), h("dd", {}, kind ?? "nowhere")),
       box ? h("div", {}, h("dt", {}, twin.geometry?.type === "Point" ? "At" : "Around"), h("dd", {}, shownPlace(middle(box)))) : null,
-      h("div", {}, h("dt", {}, "Id"), h("dd", { class: "id" }, twin.id))));
+      h("div", {}, h("dt", {}, "Id"), h("dd", { class: "id" }, twin.id)))));
   }
 
   #relationships(twin: Details, of: ClassModel): HTMLElement[] {
@@ -266,10 +314,16 @@ export class Panel {
     const sections = (["OUT", "IN"] as const).map((direction) => {
       const list = twin.related.filter((related) => related.direction === direction);
       if (!list.length) return null;
-      return h("section", {}, h("h3", {}, direction === "OUT" ? "Related to" : "Related from"), ...list.map((related) => {
+      const groups = list.map((related) => {
         const model = words.get(related.relationship);
-        return this.#group(twin.id, related, model?.label ?? related.relationship, model?.description ?? "");
-      }));
+        const [label, description] = [model?.label ?? related.relationship, model?.description ?? ""];
+        return this.#part(`${direction} ${related.relationship}`, [related, label, description],
+          () => this.#group(twin.id, related, label, description));
+      });
+      const title = this.#part(`title ${direction}`, null, () => h("h3", {}, direction === "OUT" ? "Related to" : "Related from"));
+      const section = this.#part(`related ${direction}`, null, () => h("section", {}));
+      fill(section, title, ...groups);
+      return section;
     });
     return sections.filter((section) => section !== null);
   }
@@ -279,7 +333,7 @@ export class Panel {
     const list = h("ul", { class: "related" });
     const items = (twins: Named[]) => twins.map((twin) => h("li", {}, h("button", {
       type: "button", id: `related-${key}-${twin.id}`, on: { click: () => this.hooks.choose(twin) },
-    }, h("span", { class: "key point", style: `--key: ${this.hooks.color(twin.class)}` }),
+    }, this.#key(twin.class),
       h("span", { class: "what" }, twin.label ?? twin.id), h("span", { class: "class" }, this.#class(twin.class)?.label ?? twin.class))));
     list.append(...items(related.twins));
     let cursor = related.cursor;
@@ -303,10 +357,10 @@ export class Panel {
     const text = (name: string) => (typeof twin.values[name] === "string" ? (twin.values[name] as string) : null);
     const [source, licence] = [text("source"), text("licence")];
     const known = of.properties.some((member) => member.name === "source");
-    return h("footer", { class: "origin" },
+    return this.#part("origin", [source, licence, known, twin.revision], () => h("footer", { class: "origin" },
       source ? h("p", {}, h("b", {}, "Source "), source) : known ? h("p", {}, "No source is stated.") : null,
       licence ? h("p", {}, h("b", {}, "Licence "), licence) : null,
-      h("p", { class: "soft" }, `Revision ${twin.revision}`));
+      h("p", { class: "soft" }, `Revision ${twin.revision}`)));
   }
 }
 

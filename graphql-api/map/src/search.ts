@@ -26,6 +26,8 @@ export class Search {
     });
     input.addEventListener("keydown", (event) => this.#key(event));
     input.addEventListener("blur", () => this.#open(false));
+    // Pressed, the box would lose the focus, and with it the list before the click. A finger still scrolls.
+    list.addEventListener("mousedown", (event) => event.preventDefault());
   }
 
   #open(open: boolean): void {
@@ -68,8 +70,7 @@ export class Search {
       const parts = marked(label, text).map(([part, hit]) => (hit ? h("mark", {}, part) : part));
       return h("li", {
         id: `found-${i}`, role: "option", "aria-selected": "false",
-        // Before the box loses the focus, and with it the list.
-        on: { pointerdown: (event) => { event.preventDefault(); this.#pick(i); } },
+        on: { click: () => this.#pick(i) },
       }, h("span", { class: "what" }, ...parts), h("span", { class: "class" }, this.label(twin.class)),
       h("small", { class: "id" }, twin.label ? twin.id : ""));
     };

@@ -124,7 +124,7 @@ export const unnamedFrom = (layer: Layer): number => layer.namedFrom + Math.log2
 export const sourceOf = (layer: Layer): string => `twin-${layer.model.name}`;
 
 const FONT = ["Inter", "system-ui", "Helvetica Neue", "Noto Sans", "Arial"];
-const IS_CELL: FilterSpecification = ["has", "cell"];
+export const IS_CELL: FilterSpecification = ["has", "cell"];
 /** Twins of exactly a class: its tiles have those of subclasses too, which are layers of their own. */
 const isTwin = (layer: Layer): FilterSpecification => ["==", ["get", "class"], layer.model.name];
 const hover = (yes: number, no: number): ExpressionSpecification =>
@@ -270,8 +270,9 @@ export function styleOf(shown: Shown, origin: string): StyleSpecification {
     const coloring = shown.coloring?.of === layer.model.name ? shown.coloring : null;
     const attrs = ["class", "label", ...(coloring ? [coloring.by] : [])].join();
     const mean = coloring?.cells ? `&value=${coloring.by}` : "";
+    // What is drawn ends at the edge of its tile, so what stands up too has to be on every tile that it reaches.
     sources[sourceOf(layer)] = {
-      type: "vector", tiles: [`${origin}/tiles/${layer.model.name}/{z}/{x}/{y}.mvt?attrs=${attrs}${mean}`],
+      type: "vector", tiles: [`${origin}/tiles/${layer.model.name}/{z}/{x}/{y}.mvt?attrs=${attrs}&whole=false${mean}`],
       minzoom: Math.min(DEEPEST, Math.floor(layer.from)), maxzoom: DEEPEST, promoteId: "id",
     };
     const made = (layer.boundary ? boundaryParts : thingParts)(layer, shown, on ? coloring : null);

@@ -127,8 +127,8 @@ test("a style names nobody's address but ours, and no fonts or pictures", () => 
     const style = styleOf({ theme, layers, on: new Set(["Province", "Clinic"]), coloring, names: nothing, selected: nothing }, "http://127.0.0.1:1");
     const addresses = JSON.stringify(style).match(/https?:[^"]*/g) ?? [];
     assert.deepEqual(addresses, [
-      "http://127.0.0.1:1/tiles/Province/{z}/{x}/{y}.mvt?attrs=class,label",
-      "http://127.0.0.1:1/tiles/Clinic/{z}/{x}/{y}.mvt?attrs=class,label,beds&value=beds",
+      "http://127.0.0.1:1/tiles/Province/{z}/{x}/{y}.mvt?attrs=class,label&whole=false",
+      "http://127.0.0.1:1/tiles/Clinic/{z}/{x}/{y}.mvt?attrs=class,label,beds&whole=false&value=beds",
     ]);
     assert.equal(style.glyphs, undefined);
     assert.equal(style.sprite, undefined);

@@ -3,6 +3,9 @@
 //! # Invariants
 //! - Whoever keeps an answer has to ask each time whether it is still the same.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
+
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -11,6 +14,10 @@ use twin_core::Position;
 
 use super::guard::refused;
 use crate::error::{Code, Fault};
+
+/// Drawn anew by each process: another twin that is served at the same address may have come to the same position with
+/// other data.
+static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0_u8));
 
 /// Kept, but asked about each time.
 pub(super) const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
@@ -45,7 +52,7 @@ pub(super) struct Tag(String);
 impl Tag {
     /// Of what changed last at a position, and is made by the rules of a number.
     pub(super) fn new(changed: &Position, rules: u32) -> Self {
-        Self(format!("W/\"{changed}.{rules}\""))
+        Self(format!("W/\"{changed}.{rules}.{:x}\"", *PROCESS))
     }
 
     /// The answer to whoever keeps the same.

@@ -43,6 +43,8 @@ pub(crate) struct Grid {
     around: f64,
     /// Where the tile begins, in units of the whole map.
     origin: Spot,
+    /// Units of a degree of longitude, and of longitude 0.
+    east: [f64; 2],
     near: Series,
 }
 
@@ -60,6 +62,8 @@ struct Series {
 
 /// Units that a series may be off.
 const OFF: f64 = 1e-6;
+/// Units that [`Grid::vertex`] and [`Grid::spot`] are apart at most, rounding included.
+const OFF_AT_MOST: f64 = 1e-3;
 
 impl Grid {
     pub(crate) fn new(tile: Tile) -> Self {
@@ -68,12 +72,14 @@ impl Grid {
             tile,
             around: unit * f64::from(1_u32 << tile.z),
             origin: [f64::from(tile.x) * unit, f64::from(tile.y) * unit],
+            east: [0.0; 2],
             near: Series {
                 lat: 0.0,
                 reach: -1.0,
                 terms: [0.0; 5],
             },
         };
+        grid.east = [grid.around / 360.0, grid.around / 2.0 - grid.origin[0]];
         grid.near = grid.series();
         grid
     }
@@ -108,7 +114,7 @@ impl Grid {
         let off = off.to_radians();
         let sum = |sum: f64, term: &f64| sum * off + term;
         [
-            (lon / 360.0 + 0.5) * self.around - self.origin[0],
+            lon * self.east[0] + self.east[1],
             self.near.terms.iter().rev().fold(0.0, sum),
         ]
     }
@@ -122,6 +128,17 @@ impl Grid {
             east * self.around - self.origin[0],
             south * self.around - self.origin[1],
         ]
+    }
+
+    /// Whether the tile holds a vertex. Each is in one tile of a zoom.
+    pub(crate) fn holds_vertex(&self, lon: f64, lat: f64) -> bool {
+        let near = self.vertex(lon, lat);
+        let edge = |at: f64| at.abs().min((at - EXTENT as f64).abs()) < 2.0 * OFF_AT_MOST;
+        // What is next to an edge is placed as each tile places it.
+        if near.into_iter().any(edge) {
+            return holds(self.spot(lon, lat));
+        }
+        holds(near)
     }
 
     /// The box of longitudes and latitudes of the tile and so many units around it.
@@ -218,6 +235,23 @@ mod tests {
             let (exact, found) = (grid.spot(lon, lat), grid.vertex(lon, lat));
             prop_assert!((exact[0] - found[0]).abs() < 1e-4);
             prop_assert!((exact[1] - found[1]).abs() < 1e-4, "{:?} {:?}", exact, found);
+        }
+
+        #[test]
+        fn a_vertex_next_to_a_corner_is_in_one_tile(
+            z in 2_u8..=22, at in (0.1..0.9_f64, 0.1..0.9_f64),
+            (east, south) in (-0.005..0.005_f64, -0.005..0.005_f64),
+        ) {
+            let across = f64::from(1_u32 << z);
+            let [x, y] = [at.0, at.1].map(|share| (share * across) as u32);
+            prop_assume!(x > 0 && y > 0);
+            let corner = Grid::new(Tile::new(z, x, y).unwrap()).bounds(0.0);
+            let unit = 360.0 / across / EXTENT as f64;
+            let lat = corner.north - south * unit * corner.north.to_radians().cos();
+            let lon = corner.west + east * unit;
+            let tiles = [x - 1, x].into_iter().flat_map(|x| [[x, y - 1], [x, y]]);
+            let grids = tiles.map(|[x, y]| Grid::new(Tile::new(z, x, y).unwrap()));
+            prop_assert_eq!(grids.filter(|grid| grid.holds_vertex(lon, lat)).count(), 1);
         }
 
         #[test]

@@ -4,7 +4,7 @@
 //! - A layer carries numbers, texts and truth values; enumerations, days and times are texts as the
 //!   API writes them, and whole numbers that JavaScript cannot hold are texts too.
 //! - No value that says something about a person is in a tile, whoever asks.
-//! - Features are the same whatever is asked of them; only their values differ.
+//! - Features are the same whatever values are asked of them.
 
 use ontology::{Class, ClassId, Property, Schema, Telemetry, Value};
 use serde_json::Value as Json;
@@ -21,7 +21,7 @@ const MAX_SAFE: u64 = (1 << 53) - 1;
 /// Property that a class has whose twins stand up from the ground.
 const HEIGHT: &str = "height";
 /// What the address of a tile may ask.
-const ARGUMENTS: [&str; 2] = ["attrs", "value"];
+const ARGUMENTS: [&str; 3] = ["attrs", "value", "whole"];
 
 /// What the address of a tile asks, before it is known of which class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) struct Asked {
     pub(crate) attributes: Option<Vec<String>>,
     /// The number whose mean is asked for where twins are counted by cell.
     pub(crate) value: Option<String>,
+    /// Whether what stands up from the ground is cut to tiles as all else is.
+    pub(crate) cut: bool,
 }
 
 /// A class as a layer of tiles.
@@ -38,7 +40,7 @@ pub(crate) struct Layer {
     pub(crate) class: ClassId,
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) value: Option<Source>,
-    /// The class and its subclasses whose twins stand up from the ground.
+    /// The class and its subclasses whose twins are given whole, as they stand up from the ground.
     pub(crate) tall: Vec<ClassId>,
 }
 
@@ -67,6 +69,7 @@ impl Asked {
     /// Reads the arguments of an address.
     pub(crate) fn read(pairs: &[(String, String)]) -> Result<Self, Fault> {
         let mut asked = Self::default();
+        let mut whole_seen = None;
         for (name, value) in pairs {
             let twice = || Fault::invalid(format!("`{name}` is given twice"));
             match name.as_str() {
@@ -89,6 +92,15 @@ impl Asked {
                         return Err(twice());
                     }
                 }
+                "whole" => {
+                    let whole: bool = value.parse().map_err(|_unreadable| {
+                        Fault::invalid(format!("`whole` is true or false, not `{value}`"))
+                    })?;
+                    if whole_seen.replace(whole).is_some() {
+                        return Err(twice());
+                    }
+                    asked.cut = !whole;
+                }
                 name => return Err(Fault::argument(name, &ARGUMENTS)),
             }
         }
@@ -98,7 +110,10 @@ impl Asked {
     /// The arguments as they stand in an address, with what leads to them.
     pub(crate) fn query(&self) -> String {
         let attributes = self.attributes.as_ref().map(|names| names.join(","));
-        let given = ARGUMENTS.into_iter().zip([attributes, self.value.clone()]);
+        let whole = self.cut.then(|| false.to_string());
+        let given = ARGUMENTS
+            .into_iter()
+            .zip([attributes, self.value.clone(), whole]);
         let given = given.filter_map(|(name, value)| Some(format!("{name}={}", value?)));
         let given: Vec<String> = given.collect();
         if given.is_empty() {
@@ -152,7 +167,7 @@ impl Layer {
         let classes = api.ontology.with_descendants(class.id);
         let tall = classes.filter(|class| {
             let height = api.class(*class).property(HEIGHT);
-            height.is_some_and(|property| kind(&property.schema) == Some("Number"))
+            !asked.cut && height.is_some_and(|property| kind(&property.schema) == Some("Number"))
         });
         Ok(Self {
             class: class.id,

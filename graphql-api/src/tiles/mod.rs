@@ -7,7 +7,8 @@
 //!   into, cut [`BUFFER`] units around it.
 //! - What stands up from the ground, that is an area whose class has a number `height`, is from zoom
 //!   [`WHOLE_FROM`] on given whole, and to exactly one tile, as long as it is not wider or higher
-//!   than a quarter of one: to the tile that holds the middle of its box of degrees. Solids are
+//!   than a quarter of one: to the tile that holds its first vertex. Who asks for `whole=false` gets it cut
+//!   like everything else. Solids are
 //!   built from whole outlines, and are not cut at the edge of a tile when they are drawn; flat
 //!   areas are, so a village that were in one tile only would lose what lies beside it.
 //! - Neighbours do not tear: areas are simplified by rounding each vertex by itself to steps of
@@ -58,7 +59,7 @@ use crate::limits::{
 use crate::mend::{self, At, Ring};
 
 /// Says of an `ETag` by which rules its tile was made; another number whenever they change.
-pub(crate) const RULES: u32 = 1;
+pub(crate) const RULES: u32 = 2;
 /// Zoom from which what stands up is given whole.
 const WHOLE_FROM: u8 = 13;
 /// The largest of it, as a part of a tile's side.
@@ -91,6 +92,7 @@ pub(crate) fn draw(api: &Api, view: &View, layer: &Layer, tile: Tile) -> Result<
         writer: Writer::new(&api.class(layer.class).name),
         drawn: Drawn::default(),
         vertices: 0,
+        scratch: Vec::new(),
     };
     let keys = layer.keys(&mut canvas.writer);
     canvas.shapes(&keys, &clock);
@@ -130,6 +132,8 @@ struct Canvas<'c> {
     writer: Writer,
     drawn: Drawn,
     vertices: usize,
+    /// Room that one shape after another uses.
+    scratch: Vec<Wide>,
 }
 
 impl Canvas<'_> {
@@ -165,7 +169,7 @@ impl Canvas<'_> {
             if !clock.tick() {
                 return;
             }
-            self.shape(twin, shape, keys);
+            self.shape(twin, shape, keys, clock);
         }
     }
 
@@ -181,24 +185,23 @@ impl Canvas<'_> {
         self.vertices >= MAX_TILE_VERTICES || self.writer.bytes() >= MAX_TILE_BYTES
     }
 
-    fn shape(&mut self, twin: TwinRef, shape: &Shape, keys: &[mvt::Key]) {
+    fn shape(&mut self, twin: TwinRef, shape: &Shape, keys: &[mvt::Key], clock: &Clock) {
         let bounds = shape.bounds();
         let [west, north, east, south] = self.grid.units(&bounds);
         let (width, height) = (east - west, south - north);
-        let middle = || {
-            self.grid.spot(
-                f64::midpoint(bounds.west, bounds.east),
-                f64::midpoint(bounds.south, bounds.north),
-            )
-        };
         let quarter = EXTENT as f64 * WHOLE_PART;
         let whole = self.grid.tile.z >= WHOLE_FROM
             && width.max(height) <= quarter
-            && shape.is_area()
             && self.layer.tall.contains(&self.view.class_id(twin));
-        if whole && !holds(middle()) {
+        let first = if whole {
+            first_vertex(shape.geometry())
+        } else {
+            None
+        };
+        if first.is_some_and(|first| !self.grid.holds_vertex(first.x, first.y)) {
             return;
         }
+        let whole = first.is_some();
         let mut parts = Parts {
             grid: &self.grid,
             square: (!whole).then_some(self.square),
@@ -207,6 +210,7 @@ impl Canvas<'_> {
             points: Vec::new(),
             lines: Vec::new(),
             rings: Vec::new(),
+            scratch: &mut self.scratch,
         };
         let small = width.max(height) < parts.step as f64;
         if !small || matches!(shape.geometry(), Geometry::MultiPoint(_)) {
@@ -218,7 +222,7 @@ impl Canvas<'_> {
             rings,
             ..
         } = parts;
-        let polygons = mend::polygons(rings).unwrap_or_default();
+        let polygons = mend::polygons_while(rings, &|| clock.tick()).unwrap_or_default();
         let id = feature_id(self.view.id(twin).as_str());
         let mut seen = false;
         for kind in [Kind::Areas, Kind::Lines, Kind::Points] {
@@ -308,7 +312,7 @@ impl Canvas<'_> {
                 continue;
             };
             let id = feature_id(self.view.id(*twin).as_str());
-            self.writer.points(&[rounded(found[place].1)]);
+            self.writer.points(&[rounded_in(found[place].1)]);
             self.layer
                 .tag(self.api, self.view, *twin, keys, &mut self.writer);
             self.writer.end(id, Kind::Points);
@@ -351,8 +355,26 @@ impl Canvas<'_> {
     }
 }
 
+/// The first vertex of an area; `None` of anything else.
+fn first_vertex(geometry: &Geometry<f64>) -> Option<Coord<f64>> {
+    match geometry {
+        Geometry::Polygon(polygon) => polygon.exterior().0.first().copied(),
+        Geometry::MultiPolygon(polygons) => {
+            let first = polygons.0.first()?;
+            first.exterior().0.first().copied()
+        }
+        Geometry::GeometryCollection(members) => members.0.iter().find_map(first_vertex),
+        _ => None,
+    }
+}
+
 fn rounded([x, y]: Spot) -> At {
     [x.round() as i32, y.round() as i32]
+}
+
+/// Where a point of the tile is drawn: within it, as renderers leave out what lies on its far edges.
+fn rounded_in(spot: Spot) -> At {
+    rounded(spot).map(|at| at.min(EXTENT as i32 - 1))
 }
 
 fn rounded_to(spot: Spot, step: i64) -> Wide {
@@ -372,6 +394,8 @@ struct Parts<'g> {
     points: Vec<At>,
     lines: Vec<Ring>,
     rings: Vec<Ring>,
+    /// The vertices of the ring at hand.
+    scratch: &'g mut Vec<Wide>,
 }
 
 impl Parts<'_> {
@@ -396,7 +420,7 @@ impl Parts<'_> {
     fn point(&mut self, at: Coord<f64>) {
         let spot = self.grid.spot(at.x, at.y);
         if holds(spot) {
-            self.points.push(rounded(spot));
+            self.points.push(rounded_in(spot));
         }
     }
 
@@ -427,7 +451,8 @@ impl Parts<'_> {
         let rings = std::iter::once(polygon.exterior()).chain(polygon.interiors());
         for ring in rings {
             let coords = ring.0.split_last().map_or(&ring.0[..], |(_, open)| open);
-            let mut wide: Vec<Wide> = Vec::with_capacity(coords.len());
+            let mut wide = std::mem::take(self.scratch);
+            wide.clear();
             for at in self.nearby(coords, true) {
                 let at = rounded_to(self.grid.vertex(at.x, at.y), self.step);
                 if wide.last() != Some(&at) {
@@ -437,8 +462,9 @@ impl Parts<'_> {
             let all_in = |square: &Square| wide.iter().all(|at| square.has(*at));
             let ring = match self.square.filter(|square| !all_in(square)) {
                 Some(square) => square.ring(&wide),
-                None => wide.into_iter().map(|at| at.map(|v| v as i32)).collect(),
+                None => wide.iter().map(|at| at.map(|v| v as i32)).collect(),
             };
+            *self.scratch = wide;
             if ring.len() > 2 {
                 self.rings.push(ring);
             }

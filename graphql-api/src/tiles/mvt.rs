@@ -40,6 +40,9 @@ const MOVE_TO: u32 = 1;
 const LINE_TO: u32 = 2;
 const CLOSE_PATH: u32 = 7;
 
+/// Most bytes of a number of 32 bits.
+const MAX_STEP_BYTES: usize = 5;
+
 /// Bytes that a layer takes beside its features, keys and values.
 const FRAME_BYTES: usize = 64;
 
@@ -141,9 +144,7 @@ impl Writer {
     /// Draws points, at least one.
     pub(crate) fn points(&mut self, points: &[At]) {
         self.command(MOVE_TO, points.len());
-        for &at in points {
-            self.step(at);
-        }
+        self.steps(points);
     }
 
     /// Draws a line of at least two positions.
@@ -164,26 +165,32 @@ impl Writer {
             return;
         };
         self.command(MOVE_TO, 1);
-        self.step(first);
+        self.steps(&[first]);
         self.command(LINE_TO, rest.len());
-        for &at in rest {
-            self.step(at);
-        }
+        self.steps(rest);
     }
 
     fn command(&mut self, command: u32, count: usize) {
         put(&mut self.geometry, u64::from(command) | (count as u64) << 3);
     }
 
-    fn step(&mut self, at: At) {
-        for axis in [0, 1] {
-            let way = at[axis] - self.pen[axis];
-            put(
-                &mut self.geometry,
-                u64::from((way << 1 ^ way >> 31).cast_unsigned()),
-            );
+    fn steps(&mut self, path: &[At]) {
+        let mut end = self.geometry.len();
+        // Room for all at once: most of a tile are these numbers.
+        self.geometry
+            .resize(end + path.len() * 2 * MAX_STEP_BYTES, 0);
+        for &at in path {
+            for axis in [0, 1] {
+                let way = at[axis] - self.pen[axis];
+                end = put_step(
+                    &mut self.geometry,
+                    end,
+                    (way << 1 ^ way >> 31).cast_unsigned(),
+                );
+            }
+            self.pen = at;
         }
-        self.pen = at;
+        self.geometry.truncate(end);
     }
 
     /// Whether anything of the feature that is being written was drawn.
@@ -259,10 +266,20 @@ struct Values {
     bytes: Vec<u8>,
     /// Where each stands.
     spans: Vec<(u32, u32)>,
-    /// Places by hash, 0 for none, else one more; a power of two, at most half full.
-    table: Vec<u32>,
+    /// A power of two of places by hash, at most half full.
+    table: Vec<Slot>,
+    /// The value that was asked for last.
+    last: u32,
     /// Chosen anew for each tile, so that nobody can choose texts of one hash.
     seed: Seed,
+}
+
+/// A place of the table.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    hash: u32,
+    /// One more than the place of the value in the layer; 0 where none is.
+    taken: u32,
 }
 
 /// Two numbers that a hash depends on.
@@ -278,67 +295,104 @@ impl Default for Seed {
 
 impl Seed {
     /// A hash of bytes, eight at a time: each is mixed in by a multiplication whose halves are folded.
-    fn hash(self, bytes: &[u8]) -> u64 {
+    fn hash(self, bytes: &[u8]) -> u32 {
         let mix = |hash: u64, word: u64| {
             let product = u128::from(hash ^ word) * u128::from(self.1);
             product as u64 ^ (product >> 64) as u64
         };
-        let mut words = bytes.chunks_exact(8);
         let mut hash = self.0 ^ bytes.len() as u64;
-        for word in &mut words {
-            hash = mix(
-                hash,
-                word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)),
-            );
+        let mut rest = bytes;
+        while let Some((word, after)) = rest.split_first_chunk() {
+            hash = mix(hash, u64::from_le_bytes(*word));
+            rest = after;
         }
-        let rest = words.remainder().iter();
-        hash = mix(hash, rest.fold(0, |all, byte| all << 8 | u64::from(*byte)));
-        mix(hash, self.0)
+        // The last eight, though some of them are in already.
+        let last = bytes.last_chunk().map_or_else(
+            || rest.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)),
+            |word| u64::from_le_bytes(*word),
+        );
+        mix(mix(hash, last), self.0) as u32
     }
 }
 
 impl Values {
     fn place(&mut self, value: &[u8]) -> u32 {
+        // A label is the name that follows it.
+        if !self.is(self.last, value) {
+            self.last = self.find(value);
+        }
+        self.last
+    }
+
+    /// Whether a value stands in a place.
+    fn is(&self, place: u32, value: &[u8]) -> bool {
+        let span = self.spans.get(place as usize);
+        span.is_some_and(|(start, end)| self.bytes[*start as usize..*end as usize] == *value)
+    }
+
+    fn find(&mut self, value: &[u8]) -> u32 {
         if self.table.len() <= self.spans.len() * 2 {
             self.grow();
         }
-        let mut slot = self.slot(value);
-        loop {
-            match self.table[slot] {
-                0 => break,
-                taken => {
-                    let (start, end) = self.spans[taken as usize - 1];
-                    if self.bytes[start as usize..end as usize] == *value {
-                        return taken - 1;
-                    }
-                }
+        let hash = self.seed.hash(value);
+        let mut slot = self.first(hash);
+        while self.table[slot].taken != 0 {
+            let Slot { hash: other, taken } = self.table[slot];
+            if other == hash && self.is(taken - 1, value) {
+                return taken - 1;
             }
-            slot = (slot + 1) & (self.table.len() - 1);
+            slot = self.next(slot);
         }
         self.bytes.push(LAYER_VALUE);
         put(&mut self.bytes, value.len() as u64);
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(value);
         self.spans.push((start, self.bytes.len() as u32));
-        self.table[slot] = self.spans.len() as u32;
-        self.table[slot] - 1
+        let taken = self.spans.len() as u32;
+        self.table[slot] = Slot { hash, taken };
+        taken - 1
     }
 
-    /// Where a value is looked for first.
-    fn slot(&self, value: &[u8]) -> usize {
-        self.seed.hash(value) as usize & (self.table.len() - 1)
+    /// Where a value of a hash is looked for first.
+    fn first(&self, hash: u32) -> usize {
+        hash as usize & (self.table.len() - 1)
+    }
+
+    fn next(&self, slot: usize) -> usize {
+        (slot + 1) & (self.table.len() - 1)
     }
 
     fn grow(&mut self) {
-        self.table = vec![0; (self.table.len() * 2).max(256)];
-        for (place, (start, end)) in self.spans.iter().enumerate() {
-            let mut slot = self.slot(&self.bytes[*start as usize..*end as usize]);
-            while self.table[slot] != 0 {
-                slot = (slot + 1) & (self.table.len() - 1);
+        let larger = vec![Slot::default(); (self.table.len() * 2).max(256)];
+        for known in std::mem::replace(&mut self.table, larger) {
+            if known.taken == 0 {
+                continue;
             }
-            self.table[slot] = place as u32 + 1;
+            let mut slot = self.first(known.hash);
+            while self.table[slot].taken != 0 {
+                slot = self.next(slot);
+            }
+            self.table[slot] = known;
         }
     }
+}
+
+/// Writes a varint into bytes that are there; answers where the next one comes.
+fn put_step(out: &mut [u8], mut at: usize, mut number: u32) -> usize {
+    if number < 1 << 14 {
+        // Nearly every one, and whether it takes one byte or two nobody can foresee: so without asking.
+        let two = number >= 0x80;
+        out[at] = number as u8 & 0x7f | u8::from(two) << 7;
+        out[at + 1] = (number >> 7) as u8;
+        return at + 1 + usize::from(two);
+    }
+    while number >= 0x80 {
+        out[at] = number as u8 | 0x80;
+        number >>= 7;
+        at += 1;
+    }
+    out[at] = number as u8;
+    at + 1
 }
 
 /// Appends a varint.

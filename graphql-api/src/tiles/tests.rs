@@ -436,6 +436,21 @@ async fn what_stands_up_is_whole_on_one_tile_and_flat_areas_go_on() {
         across += usize::from(xs().min().unwrap() < 0 || xs().max().unwrap() > 4096);
     }
     assert!(cut > 100 && across > 30, "{cut} {across}");
+    // Who asks for that gets them cut, as flat areas are.
+    let asked = Asked {
+        cut: true,
+        ..Asked::default()
+    };
+    let mut parts: BTreeMap<String, usize> = BTreeMap::new();
+    for tile in around(tile) {
+        for feature in world.asked("Building", tile, &asked) {
+            *parts.entry(feature.text("id").to_owned()).or_default() += 1;
+        }
+    }
+    for (id, parts) in &parts {
+        assert_eq!(*parts, seen[&format!("flat:{id}")].len(), "{id}");
+    }
+    assert_eq!(parts.len(), boxes.len());
     // Deeper, where they are larger than a quarter of a tile, they are cut like all areas.
     let deep = tile_at(18, HOME.0, HOME.1);
     let features = world.features("Building", deep);
@@ -592,8 +607,8 @@ async fn too_many_points_are_counted_by_cell() {
         }
     }
     let asked = Asked {
-        attributes: None,
         value: Some("heat".to_owned()),
+        ..Asked::default()
     };
     let mut seen = BTreeSet::new();
     for tile in around(tile_at(z, FIELD.0 + 1.0, FIELD.1 + 1.0)) {

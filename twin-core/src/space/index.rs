@@ -29,12 +29,31 @@ const FEW: usize = 24;
 /// A search divides cells down to this part of the region.
 const GRAIN: f64 = 0.35;
 
+/// What shapes are known by: small numbers, as rows of a table have.
+pub trait Key: Copy + Ord + Debug {
+    /// The number.
+    fn number(self) -> usize;
+}
+
+impl Key for u32 {
+    fn number(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+impl Key for usize {
+    fn number(self) -> usize {
+        self
+    }
+}
+
 /// A key under a cell. `None` sorts before every key, so a cell alone is where its range starts.
 type Entry<K> = (u64, Option<K>);
 
 /// A persistent index of shapes: points in pages, all else by H3 cell.
 #[derive(Clone, Debug)]
-pub struct SpaceIndex<K: Copy + Ord + Debug> {
+pub struct SpaceIndex<K: Key> {
     points: Points<K>,
     shapes: OrdSet<Entry<K>>,
     counts: [usize; 16],
@@ -42,7 +61,7 @@ pub struct SpaceIndex<K: Copy + Ord + Debug> {
     covered: usize,
 }
 
-impl<K: Copy + Ord + Debug> Default for SpaceIndex<K> {
+impl<K: Key> Default for SpaceIndex<K> {
     fn default() -> Self {
         Self {
             points: Points::default(),
@@ -53,7 +72,7 @@ impl<K: Copy + Ord + Debug> Default for SpaceIndex<K> {
     }
 }
 
-impl<K: Copy + Ord + Debug> SpaceIndex<K> {
+impl<K: Key> SpaceIndex<K> {
     /// An index of nothing.
     pub fn new() -> Self {
         Self::default()
@@ -137,8 +156,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
             let mut maybe = Vec::new();
             let resolutions: Vec<Resolution> = self.resolutions().collect();
             self.collect(region, Of::all(&resolutions), &mut maybe);
-            maybe.sort_unstable();
-            maybe.dedup();
+            maybe = once(maybe);
             keys.extend(
                 maybe
                     .into_iter()
@@ -267,8 +285,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                 return (keys, false);
             }
             // A shape has covers of one resolution only.
-            more.sort_unstable();
-            more.dedup();
+            more = once(more);
             if keys.len() + more.len() > most {
                 return (keys, false);
             }
@@ -315,8 +332,7 @@ impl<K: Copy + Ord + Debug> SpaceIndex<K> {
                     maybe.extend(range(&self.shapes, (cell.into(), cell.into())));
                 }
             }
-            maybe.sort_unstable();
-            maybe.dedup();
+            maybe = once(maybe);
             maybe.retain(|&key| go_on() && shape_of(key).contains(p));
             keys.append(&mut maybe);
         }
@@ -618,13 +634,35 @@ impl<'r> Of<'r> {
 }
 
 /// The keys of a range of cells.
-fn range<K: Copy + Ord + Debug>(
+fn range<K: Key>(
     entries: &OrdSet<Entry<K>>,
     (least, greatest): (u64, u64),
 ) -> impl Iterator<Item = K> + '_ {
     entries
         .range((least, None)..(greatest + 1, None))
         .filter_map(|entry| entry.1)
+}
+
+/// Each key once, sorted.
+fn once<K: Key>(mut keys: Vec<K>) -> Vec<K> {
+    /// A bit for each row costs less than sorting what stands there again and again, unless there are
+    /// so many more rows than keys.
+    const ROWS_A_KEY: usize = 256;
+    let rows = keys.iter().map(|key| key.number() + 1).max();
+    if let Some(rows) = rows.filter(|rows| *rows <= keys.len() * ROWS_A_KEY) {
+        let mut seen = vec![0_u64; rows.div_ceil(64)];
+        keys.retain(|key| {
+            let (word, bit) = (key.number() / 64, 1 << (key.number() % 64));
+            let new = seen[word] & bit == 0;
+            seen[word] |= bit;
+            new
+        });
+        keys.sort_unstable();
+    } else {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    keys
 }
 
 /// Something whose distance is at least `least`.
@@ -719,7 +757,7 @@ fn at_least(chord: f64) -> f64 {
     (chord - SLACK).max(0.0)
 }
 
-fn wait_under<'t, K: Copy + Ord + Debug>(branch: &'t Branch<K>, from: &Spot) -> Waiting<'t, K> {
+fn wait_under<'t, K: Key>(branch: &'t Branch<K>, from: &Spot) -> Waiting<'t, K> {
     Waiting {
         least: at_least(branch.least_chord(from)),
         what: What::Under(branch),
@@ -741,7 +779,7 @@ fn wait_for<'t, K>(key: K, shape: &Shape, from: &Spot) -> Waiting<'t, K> {
 }
 
 /// Queues those cells that own entries of a resolution.
-fn push_cells<K: Copy + Ord + Debug>(
+fn push_cells<K: Key>(
     queue: &mut BinaryHeap<Waiting<'_, K>>,
     shapes: &OrdSet<Entry<K>>,
     from: &Spot,

@@ -37,7 +37,7 @@ mod wkb;
 pub use cells::widest_below;
 pub use error::{RegionError, ShapeError};
 pub use h3o::{CellIndex, Resolution};
-pub use index::SpaceIndex;
+pub use index::{Key, SpaceIndex};
 pub use point::{Bounds, Point};
 pub use points::{Look, PointPage};
 pub use region::{MAX_CELLS, MAX_METRES, Region, Relation};

@@ -10,10 +10,10 @@
 //! The curve is Hilbert's over longitude and latitude. It only decides which points share a page,
 //! so neither its resolution nor its seams can make an answer wrong.
 
+use super::index::Key;
 use super::locate::Overlap;
 use super::metric::{Spot, Vec3, gap};
 use super::point::{Bounds, Point};
-use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -113,7 +113,7 @@ impl<K> Default for Points<K> {
     }
 }
 
-impl<K: Copy + Ord + Debug> Points<K> {
+impl<K: Key> Points<K> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -222,7 +222,7 @@ impl<K: Copy + Ord + Debug> Points<K> {
     }
 }
 
-impl<K: Copy + Ord + Debug> Branch<K> {
+impl<K: Key> Branch<K> {
     fn page(page: Page<K>) -> Self {
         Self {
             first: page.ranks[0],
