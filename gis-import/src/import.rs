@@ -16,7 +16,7 @@ use crate::batch::{Target, Tried};
 use crate::build::{Built, build, build_set};
 use crate::difference::Difference;
 use crate::error::{Failure, ImportError};
-use crate::formats::{FileError, Format, Item, Options, RawGeometry, Reader, Wanted};
+use crate::formats::{Cell, FileError, Format, Item, Options, RawGeometry, Reader, Wanted};
 use crate::load::{Progress, load};
 use crate::mapping::{Folders, Mapping};
 use crate::report::{Note, Report};
@@ -163,7 +163,7 @@ fn read(mut reader: Reader, to: &mpsc::Sender<Chunk>) {
         while items.len() < CHUNK_FEATURES && bytes < CHUNK_BYTES {
             match reader.next_item() {
                 Ok(Some(item)) => {
-                    bytes += geometry_bytes(&item);
+                    bytes += held_bytes(&item);
                     items.push(item);
                 }
                 end => {
@@ -182,13 +182,18 @@ fn read(mut reader: Reader, to: &mpsc::Sender<Chunk>) {
     }
 }
 
-fn geometry_bytes(item: &Item) -> usize {
+/// About how many bytes an item holds beside itself.
+fn held_bytes(item: &Item) -> usize {
     match item {
-        Item::Feature(feature) => match &feature.geometry {
-            None | Some(RawGeometry::Lacking { .. }) => 0,
-            Some(RawGeometry::Wkb(bytes) | RawGeometry::Part { wkb: bytes, .. }) => bytes.len(),
-            Some(RawGeometry::GeoJson(text)) => text.len(),
-        },
+        Item::Feature(feature) => {
+            let geometry = match &feature.geometry {
+                None | Some(RawGeometry::Lacking { .. }) => 0,
+                Some(RawGeometry::Wkb(bytes) | RawGeometry::Part { wkb: bytes, .. }) => bytes.len(),
+                Some(RawGeometry::GeoJson(text)) => text.len(),
+            };
+            let values = feature.values.values().map(Cell::held_bytes);
+            geometry + values.sum::<usize>()
+        }
         Item::Refused { .. } | Item::Remark { .. } => 0,
     }
 }

@@ -239,6 +239,15 @@ impl Loader {
             let reason = "an earlier feature has this id; ids must differ".to_owned();
             return refuse(&put.id, "a duplicate id", reason);
         }
+        let own = |place: usize| puts[place].0 == Per::Feature;
+        let twice = (0..puts.len()).find(|place| {
+            let same = |other: usize| own(other) && puts[other].1.id == puts[*place].1.id;
+            own(*place) && (0..*place).any(same)
+        });
+        if let Some(twice) = twice {
+            let reason = "two rules of the mapping give it this id; ids must differ".to_owned();
+            return refuse(&puts[twice].1.id, "a duplicate id", reason);
+        }
         let new = puts
             .into_iter()
             .filter(|(_, put)| self.seen.insert(put.id.clone()));

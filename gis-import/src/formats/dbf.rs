@@ -210,6 +210,15 @@ impl Table {
         matches!(self.texts, Texts::Said(_))
     }
 
+    /// Reads on to the end, where an archive tells whether what was read is whole; how many rows were left.
+    pub(super) fn finish(&mut self) -> Result<u32, FileError> {
+        let left = std::mem::take(&mut self.left);
+        match io::copy(&mut self.stream, &mut io::sink()) {
+            Ok(_) => Ok(left),
+            Err(error) => Err(self.stream.failure(&error)),
+        }
+    }
+
     pub(super) fn next_row(&mut self) -> Result<Row, FileError> {
         if self.left == 0 {
             return Ok(Row::End);

@@ -32,6 +32,8 @@ pub struct GeoJsonReader {
     crs: Crs,
     /// Whether the mapping says the system, so that the file's own word does not count.
     given: bool,
+    /// What a member of the collection says.
+    said: Option<Result<Crs, FileError>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,18 @@ struct Wire<'a> {
 
 impl GeoJsonReader {
     pub(super) fn collection(path: &Path, options: &Options) -> Result<Self, FileError> {
+        let mut reader = Self::begin(path, options)?;
+        if !reader.given {
+            // It may stand behind the features, and they must not be taken for others before.
+            let looked = Self::begin(path, options)?.look();
+            if let Some(said) = looked {
+                reader.crs = said?;
+            }
+        }
+        Ok(reader)
+    }
+
+    fn begin(path: &Path, options: &Options) -> Result<Self, FileError> {
         let mut scanner = Scanner::new(Input::open(path)?);
         scanner.start()?;
         match scanner.peek()? {
@@ -99,6 +113,7 @@ impl GeoJsonReader {
             buffer: Vec::new(),
             count: 0,
             given: given.is_some(),
+            said: None,
             crs: given.unwrap_or_else(Crs::wgs84),
         })
     }
@@ -129,26 +144,60 @@ impl GeoJsonReader {
                     features_seen,
                 } => self.member(first, features_seen)?,
                 State::Features { first } => {
-                    if self.scanner.take(b']')? {
-                        self.state = State::Members {
-                            first: false,
-                            features_seen: true,
-                        };
-                    } else {
-                        if !first && !self.scanner.take(b',')? {
-                            return Err(match self.scanner.peek()? {
-                                None => self.scanner.cut_off("the list of features"),
-                                Some(_) => self
-                                    .scanner
-                                    .error("no comma or `]` after a feature", "mend the JSON here"),
-                            });
-                        }
-                        self.state = State::Features { first: false };
+                    if self.next_in_list(first)? {
                         return self.feature().map(Some);
                     }
                 }
             }
         }
+    }
+
+    /// What the collection says of its coordinate system. What is wrong with it otherwise is told to whoever reads it.
+    fn look(mut self) -> Option<Result<Crs, FileError>> {
+        while self.said.is_none() {
+            let went_on = match self.state {
+                State::Members {
+                    first,
+                    features_seen,
+                } => self.member(first, features_seen),
+                State::Features { first } => self.pass(first),
+                State::Lines | State::Done => break,
+            };
+            if went_on.is_err() {
+                break;
+            }
+        }
+        self.said
+    }
+
+    /// Passes by a feature, or the end of the list.
+    fn pass(&mut self, first: bool) -> Result<(), FileError> {
+        if self.next_in_list(first)? {
+            self.scanner
+                .capture(&mut self.buffer, MAX_FEATURE_BYTES, "a feature")?;
+        }
+        Ok(())
+    }
+
+    /// Whether another feature follows in the list.
+    fn next_in_list(&mut self, first: bool) -> Result<bool, FileError> {
+        if self.scanner.take(b']')? {
+            self.state = State::Members {
+                first: false,
+                features_seen: true,
+            };
+            return Ok(false);
+        }
+        if !first && !self.scanner.take(b',')? {
+            return Err(match self.scanner.peek()? {
+                None => self.scanner.cut_off("the list of features"),
+                Some(_) => self
+                    .scanner
+                    .error("no comma or `]` after a feature", "mend the JSON here"),
+            });
+        }
+        self.state = State::Features { first: false };
+        Ok(true)
     }
 
     fn member(&mut self, first: bool, features_seen: bool) -> Result<(), FileError> {
@@ -218,16 +267,7 @@ impl GeoJsonReader {
             )),
             "crs" if !self.given && !value.is_null() => {
                 let crs = Crs::parse(&crs_name(&value));
-                self.crs = crs.map_err(|reason| self.scanner.error(reason, ""))?;
-                if features_seen && !self.crs.is_wgs84() {
-                    return Err(self.scanner.error(
-                        format!(
-                            "the coordinates are in {}, said after the features",
-                            self.crs
-                        ),
-                        "say it in the mapping: crs = \"EPSG:…\" in [[file]]",
-                    ));
-                }
+                self.said = Some(crs.map_err(|reason| self.scanner.error(reason, "")));
                 self.state = State::Members {
                     first: false,
                     features_seen,

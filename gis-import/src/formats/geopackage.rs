@@ -210,7 +210,11 @@ impl GeoPackageReader {
                 let length = row.get::<_, Option<i64>>(1)?.unwrap_or(0);
                 let geometry = row.get_ref(2)?;
                 bytes += usize::try_from(length).unwrap_or(0).min(MAX_FEATURE_BYTES);
-                rows.push(read_row(row, last, length, geometry, shapes, columns)?);
+                let row = read_row(row, last, length, geometry, shapes, columns)?;
+                if let Ok((values, ..)) = &row {
+                    bytes += values.values().map(Cell::held_bytes).sum::<usize>();
+                }
+                rows.push(row);
                 whole = bytes < PAGE_BYTES;
                 Ok(whole)
             })?;

@@ -107,10 +107,23 @@ impl Format {
         }
     }
 
+    /// Whether a file's ending, `.gz` aside, is one that files of the format and of others have.
+    pub fn may_be(self, path: &Path) -> bool {
+        let ending = plain_name(path).and_then(|name| Some(name.rsplit_once('.')?.1.to_owned()));
+        match ending.as_deref() {
+            Some("json" | "jsonl" | "ndjson") => [
+                Self::named("cityjson"),
+                Self::named("geojson"),
+                Self::named("geojsonl"),
+            ]
+            .contains(&Some(self)),
+            _ => false,
+        }
+    }
+
     /// The format that a file's ending tells, `.gz` aside.
     pub fn of_path(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        let name = plain_name(path)?;
         if [".city.json", ".city.jsonl"]
             .iter()
             .any(|end| name.ends_with(end))
@@ -132,6 +145,12 @@ impl Format {
             _ => None,
         }
     }
+}
+
+/// The name of a file in small letters, without `.gz`.
+fn plain_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    Some(name.strip_suffix(".gz").unwrap_or(&name).to_owned())
 }
 
 /// Where a feature stands in its file.
@@ -167,6 +186,34 @@ pub enum Cell {
     Text(Arc<str>),
     /// A list or object.
     Json(Arc<serde_json::Value>),
+}
+
+impl Cell {
+    /// About how many bytes it holds beside itself.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) => 0,
+            Self::Text(text) => text.len(),
+            Self::Json(value) => json_bytes(value),
+        }
+    }
+}
+
+fn json_bytes(value: &serde_json::Value) -> usize {
+    /// About what a value takes beside its text.
+    const VALUE_BYTES: usize = 32;
+    VALUE_BYTES
+        + match value {
+            serde_json::Value::String(text) => text.len(),
+            serde_json::Value::Array(items) => items.iter().map(json_bytes).sum(),
+            serde_json::Value::Object(members) => {
+                let members = members.iter();
+                members
+                    .map(|(name, value)| name.len() + json_bytes(value))
+                    .sum()
+            }
+            _ => 0,
+        }
 }
 
 impl fmt::Display for Cell {

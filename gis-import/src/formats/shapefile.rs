@@ -36,6 +36,10 @@ pub struct ShapefileReader {
     crs: Crs,
     geometry: bool,
     told: Vec<Item>,
+    /// How long the file is, as its header says.
+    bytes_said: u64,
+    /// Rows of the table behind those that have a shape.
+    rows_left: u32,
     count: u64,
     deleted: u64,
     turned: u64,
@@ -163,6 +167,7 @@ impl ShapefileReader {
         if i32::from_be_bytes([head[0], head[1], head[2], head[3]]) != FILE_CODE {
             return Err(shp.error("it does not begin as a shapefile does", REFETCH));
         }
+        let words = u32::from_be_bytes([head[24], head[25], head[26], head[27]]);
         let kind = i32::from_le_bytes([head[32], head[33], head[34], head[35]]);
         if matches!(kind, 21 | 23 | 25 | 28) {
             let reason = "measures (M) of its shapes are left out".to_owned();
@@ -205,6 +210,8 @@ impl ShapefileReader {
             crs,
             geometry: wanted.geometry,
             told,
+            bytes_said: u64::from(words) * 2,
+            rows_left: 0,
             count: 0,
             deleted: 0,
             turned: 0,
@@ -242,6 +249,10 @@ impl ShapefileReader {
         let shape = match self.next_shape()? {
             Found::End => {
                 self.done = true;
+                self.rows_left = match &mut self.table {
+                    None => 0,
+                    Some(table) => table.finish()?,
+                };
                 return Ok(None);
             }
             Found::Lost(reason) => {
@@ -327,6 +338,20 @@ impl ShapefileReader {
         let mut head = [0; 8];
         let read = self.shapes.fill_some(&mut head)?;
         if read < head.len() {
+            let end = self.shapes.given();
+            if let Some((offset, _)) = indexed {
+                let reason = format!(
+                    "the index names a shape at byte {offset}, and the file ends at byte {end}"
+                );
+                return Ok(Found::Lost(reason));
+            }
+            if end < self.bytes_said {
+                let reason = format!(
+                    "the header says {} bytes, and the file ends at byte {end}",
+                    self.bytes_said
+                );
+                return Ok(Found::Lost(reason));
+            }
             if read > 0 {
                 self.told.push(Item::Remark {
                     kind: "bytes after the last shape",
@@ -418,6 +443,11 @@ impl ShapefileReader {
     fn tell_at_end(&mut self) {
         let cut = self.table.as_ref().map_or(0, |table| table.cut);
         for (count, kind, what) in [
+            (
+                u64::from(self.rows_left),
+                "rows without a shape",
+                "rows of the .dbf stand behind the last that has a shape, and are left out",
+            ),
             (
                 self.deleted,
                 "rows that are deleted",

@@ -538,11 +538,22 @@ fn geojson_in_another_system_becomes_longitude_and_latitude() {
         &Wanted::default(),
     );
     check(&drain(opened.unwrap()).0);
-    // Said too late.
-    let crs = crs.trim_end_matches(',');
-    let text = format!(r#"{{"type":"FeatureCollection",{features},{crs}}}"#);
-    let (_, error) = read("a.geojson", text.as_bytes(), &Wanted::default());
-    assert!(error.unwrap().reason.contains("said after the features"));
+    // Said behind the features.
+    let behind = crs.trim_end_matches(',');
+    let text = format!(r#"{{"type":"FeatureCollection",{features},{behind}}}"#);
+    let (items, error) = read("a.geojson", text.as_bytes(), &Wanted::default());
+    assert_eq!(error, None);
+    check(&items);
+    // One that is not known is told before any feature is taken for what it is not.
+    let text = text.replace("32736", "9999999");
+    let file = write("a.geojson", text.as_bytes());
+    let opened = Reader::open_with(
+        &file.path,
+        Format::GeoJson,
+        &Options::default(),
+        &Wanted::default(),
+    );
+    assert!(opened.is_err());
 }
 
 #[test]

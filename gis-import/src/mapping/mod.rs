@@ -468,12 +468,15 @@ impl Mapping {
         self.files.iter().all(open)
     }
 
-    /// The same set read from another file, whose format its ending tells, or else the mapping.
+    /// The same set read from another file, whose format its ending tells, or else the mapping, as it does of
+    /// endings that several formats have.
     /// `None` where the path is not UTF-8.
     #[must_use]
     pub fn reading(mut self, file: &Path) -> Option<Self> {
         let known = self.files.first();
-        let format = Format::of_path(file).or(known.map(|file| file.format))?;
+        let said = known.map(|file| file.format);
+        let may_be = |format: &Format| format.may_be(file);
+        let format = said.filter(may_be).or(Format::of_path(file)).or(said)?;
         let options = known.map(|file| file.options.clone()).unwrap_or_default();
         self.files = vec![SourceFile {
             root: Root::Given,

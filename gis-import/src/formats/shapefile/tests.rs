@@ -385,6 +385,67 @@ fn a_damaged_shape_is_refused_alone_where_an_index_tells_the_next() {
     );
 }
 
+#[test]
+fn a_file_that_is_cut_anywhere_is_not_taken_for_whole() {
+    let (shp, shx) = parts(1, &[point(1.0, 1.0), point(2.0, 2.0), point(3.0, 3.0)]);
+    for end in HEADER_BYTES..shp.len() {
+        let files: [(&str, &[u8]); 3] = [
+            ("shp", &shp[..end]),
+            ("prj", WGS84.as_bytes()),
+            ("shx", &shx),
+        ];
+        for files in [&files[..], &files[..2]] {
+            let (_, error) = drain(read_parts(files, &Options::default(), &[]).unwrap());
+            let error = error.unwrap_or_else(|| panic!("cut at {end}"));
+            assert!(!error.help.is_empty(), "{error}");
+        }
+    }
+}
+
+#[test]
+fn rows_without_a_shape_are_told() {
+    let (shp, shx) = parts(1, &[point(1.0, 1.0)]);
+    let table = dbf(&[("a", b'C', 1)], &[vec![b"x"], vec![b"y"], vec![b"z"]]);
+    let files: [(&str, &[u8]); 4] = [
+        ("shp", &shp),
+        ("shx", &shx),
+        ("dbf", &table),
+        ("prj", WGS84.as_bytes()),
+    ];
+    let (items, error) = drain(read_parts(&files, &Options::default(), &["a"]).unwrap());
+    assert_eq!(error, None);
+    let (features, _, told) = sort(items);
+    assert_eq!(features.len(), 1);
+    assert!(
+        format!("{told:?}").contains("2 rows of the .dbf"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_damaged_table_in_an_archive_is_noticed() {
+    let (shp, shx) = parts(1, &[point(1.0, 1.0)]);
+    let table = dbf(&[("a", b'C', 4)], &[vec![b"name"]]);
+    let (dir, path) = zipped(&[
+        ("a.shp", &shp),
+        ("a.shx", &shx),
+        ("a.dbf", &table),
+        ("a.prj", WGS84.as_bytes()),
+    ]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(4).position(|four| four == b"name").unwrap();
+    bytes[at] = b'g';
+    std::fs::write(&path, bytes).unwrap();
+    let reader = Reader::open_with(
+        &path,
+        Format::Shapefile,
+        &Options::default(),
+        &wanted(&["a"], true),
+    );
+    assert!(drain(reader.unwrap()).1.is_some());
+    drop(dir);
+}
+
 fn zipped(files: &[(&str, &[u8])]) -> (tempfile::TempDir, PathBuf) {
     let (mut out, mut list) = (Vec::new(), Vec::new());
     for (name, bytes) in files {

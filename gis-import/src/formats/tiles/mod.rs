@@ -128,6 +128,8 @@ struct Joined {
     ready: VecDeque<Item>,
     count: u64,
     differing: u64,
+    /// Features of no kind that the format knows.
+    unknown: u64,
 }
 
 /// Hides the tiles from what is printed.
@@ -227,6 +229,17 @@ impl TilesReader {
             }
         }
         self.done = true;
+        if joined.unknown > 0 {
+            let reason = format!(
+                "{} features are neither points nor lines nor areas, and are left out",
+                joined.unknown
+            );
+            joined.unknown = 0;
+            return Ok(Some(Item::Remark {
+                kind: "features of no known kind",
+                reason,
+            }));
+        }
         if joined.differing > 0 {
             let reason = format!(
                 "{} features have pieces whose attributes differ; those of the first were taken",
@@ -274,6 +287,7 @@ impl TilesReader {
                 ));
             }
             joined.extent = layer.extent;
+            joined.unknown += layer.unknown;
             for mut piece in layer.pieces {
                 let key = key(&piece, &self.join);
                 let missing = key.is_err();
@@ -307,7 +321,10 @@ impl TilesReader {
                         group.pieces.push(drawn);
                     }
                 } else {
-                    held += FEATURE_BYTES + piece.values.len() * VALUE_BYTES;
+                    // Its key holds the values by which it is joined once more.
+                    let values = piece.values.iter();
+                    let texts = values.map(|(_, value)| value.held_bytes()).sum::<usize>();
+                    held += FEATURE_BYTES + piece.values.len() * VALUE_BYTES + texts * 2;
                     let refused = missing.then(|| {
                         let names: Vec<&str> = self.join.iter().map(|name| &**name).collect();
                         format!(

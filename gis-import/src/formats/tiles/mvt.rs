@@ -33,6 +33,8 @@ pub(super) struct Piece {
 pub(super) struct Layer {
     pub(super) extent: u32,
     pub(super) pieces: Vec<Piece>,
+    /// Features of no known kind, which the format allows.
+    pub(super) unknown: u64,
 }
 
 /// The layer of a name in a tile, if the tile has it.
@@ -88,16 +90,21 @@ fn read_layer(bytes: &[u8]) -> Result<Layer, String> {
             "a layer's grid of {extent} is not from 1 to {MAX_EXTENT}"
         ));
     }
-    let mut pieces = Vec::with_capacity(features.len());
+    let (mut pieces, mut unknown) = (Vec::with_capacity(features.len()), 0);
     for feature in features {
-        if let Some(piece) = read_feature(feature, &keys, &values, extent)? {
-            pieces.push(piece);
+        match read_feature(feature, &keys, &values, extent)? {
+            Some(piece) => pieces.push(piece),
+            None => unknown += 1,
         }
     }
-    Ok(Layer { extent, pieces })
+    Ok(Layer {
+        extent,
+        pieces,
+        unknown,
+    })
 }
 
-/// A feature; `None` if its kind is not known, which the format allows.
+/// A feature; `None` if its kind is not known.
 fn read_feature(
     bytes: &[u8],
     keys: &[Arc<str>],
