@@ -221,7 +221,9 @@ try {
   });
   await see("a finger scrolls what was found, and a tap picks one", async () => {
     const { page } = await open({ viewport: { width: 360, height: 640 }, isMobile: true, hasTouch: true }, "/map");
+    await still(page);
     await page.locator("#search").fill("ka");
+    await page.locator("#found li").nth(8).waitFor();
     const box = await page.locator("#found").boundingBox();
     const session = await page.context().newCDPSession(page);
     const touch = (type, y) => session.send("Input.dispatchTouchEvent", { type, touchPoints: y === null ? [] : [{ x: box.x + 60, y }] });
